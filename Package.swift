@@ -1,0 +1,81 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target is built alike: Swift 6 language mode, explicit existentials and imports, and `nonisolated`
+/// async functions that run where their caller runs (SE-0461), so that a call costs no hop between executors.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let package = Package(
+  name: "eventstore",
+  products: [
+    .library(name: "EventStore", targets: ["EventStore"]),
+    .library(name: "PostgreSQL", targets: ["PostgreSQL"]),
+    .library(name: "EmbeddedPostgreSQL", targets: ["EmbeddedPostgreSQL"]),
+    .library(name: "EventStoreTesting", targets: ["EventStoreTesting"]),
+    .library(name: "EventStoreCommands", targets: ["EventStoreCommands"]),
+    .executable(name: "esctl", targets: ["esctl"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+  ],
+  targets: [
+    // The C libraries: a module map and a header each.
+    .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+
+    // schema/*.sql becomes `SQL`, an enum of string constants, at build time.
+    .executableTarget(name: "embed-sql", swiftSettings: settings),
+    .plugin(name: "EmbedSQL", capability: .buildTool(), dependencies: ["embed-sql"]),
+
+    .target(
+      name: "PostgreSQL",
+      dependencies: [
+        "CPostgreSQL",
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+    .target(
+      name: "EventStore",
+      dependencies: [
+        "PostgreSQL", "CSodium", "CZstd",
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: settings,
+      plugins: ["EmbedSQL"]),
+    .target(
+      name: "EmbeddedPostgreSQL",
+      dependencies: [
+        .product(name: "Subprocess", package: "swift-subprocess"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: settings),
+    .target(name: "EventStoreTesting", dependencies: ["EventStore"], swiftSettings: settings),
+    .target(
+      name: "EventStoreCommands",
+      dependencies: [
+        "EventStore", "EmbeddedPostgreSQL", "PostgreSQL",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Subprocess", package: "swift-subprocess"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(name: "esctl", dependencies: ["EventStoreCommands"], swiftSettings: settings),
+  ]
+)

@@ -1,0 +1,78 @@
+public import PostgreSQL
+
+/// Why an append wrote nothing, or may have written.
+public enum AppendError: Error, Sendable {
+  /// The stream is not where the writer believed. Nothing was written: read again, decide again.
+  case conflict(VersionConflict)
+  /// An event of this stream has this id already, with other content. Nothing was written.
+  case duplicateEventID(id: String, stream: StreamName)
+  /// The request itself is wrong: an empty list, a stream named twice, an invalid name, a payload over the limit.
+  case invalid(String)
+  /// The payload could not be sealed: no master key, the wrong one. Nothing was written.
+  case encryption(EncryptionError)
+  /// No connection in time, or the server refused: nothing was written.
+  case unavailable(PostgreSQLError)
+  /// The connection died after the append was sent, and it stayed unknown for the time allowed. Retry with the
+  /// *same event ids*: if it had been written, the retry returns the first result.
+  case outcomeUnknown(PostgreSQLError)
+  /// The server reported an error (full disk, privileges, time-out …): rolled back, nothing was written.
+  case database(PostgreSQLError)
+  /// The task was cancelled before the append was sent: nothing was written.
+  case cancelled
+}
+
+public struct VersionConflict: Sendable, Hashable, CustomStringConvertible {
+  public let stream: StreamName
+  public let expected: ExpectedVersion
+  /// The stream's last version when the append was checked; 0 if it has no events.
+  public let actual: Int
+
+  public init(stream: StreamName, expected: ExpectedVersion, actual: Int) {
+    self.stream = stream
+    self.expected = expected
+    self.actual = actual
+  }
+
+  public var description: String {
+    "stream \(stream): expected \(expected), found \(actual == 0 ? "no stream" : "version \(actual)")"
+  }
+}
+
+extension AppendError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .conflict(let conflict):
+      "version conflict in \(conflict); nothing was written: read the stream again and decide again"
+    case .duplicateEventID(let id, let stream):
+      "event id \(id) is already in stream \(stream) with other content; nothing was written: give a new event a new id"
+    case .invalid(let problem): "\(problem); nothing was written"
+    case .encryption(let error): "\(error); nothing was written"
+    case .unavailable(let error): "the database is unavailable: \(error); nothing was written"
+    case .outcomeUnknown(let error):
+      "the connection was lost after the append was sent, so its outcome is unknown: \(error); retry with the same "
+        + "event ids"
+    case .database(let error): "the database refused the append: \(error); nothing was written"
+    case .cancelled: "the append was cancelled before it was sent; nothing was written"
+    }
+  }
+}
+
+/// Why reading stopped. A payload that cannot be opened does not stop it: see ``RecordedEvent/payload``.
+public enum ReadError: Error, Sendable {
+  case unavailable(PostgreSQLError)
+  case database(PostgreSQLError)
+  /// The master key in hand is not the store's.
+  case encryption(EncryptionError)
+  case cancelled
+}
+
+extension ReadError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .unavailable(let error): "the database is unavailable: \(error)"
+    case .database(let error): "the database refused to read: \(error)"
+    case .encryption(let error): error.description
+    case .cancelled: "reading was cancelled"
+    }
+  }
+}

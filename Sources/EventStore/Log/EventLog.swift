@@ -1,0 +1,99 @@
+public import FoundationEssentials
+
+/// The log of events: append, read, follow. `PostgreSQLEventLog` keeps it in PostgreSQL; `InMemoryEventLog` of
+/// EventStoreTesting keeps it in memory for tests. Both pass the same conformance suite.
+public protocol EventLog: Sendable {
+  /// Appends to one or several streams: all of it, or none.
+  ///
+  /// - Parameter appends: At least one; every stream at most once; at least one event each.
+  /// - Returns: What each append did, in the order of `appends`. Retrying with the same event ids returns the first
+  ///   result again and writes nothing.
+  /// - Throws: ``AppendError``. After every case but `outcomeUnknown` nothing was written.
+  func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended]
+
+  /// One stream's events, in the order of their versions, or backwards.
+  ///
+  /// An unknown stream gives an empty sequence.
+  func read(_ stream: StreamName, _ range: StreamRange) -> EventSequence
+
+  /// The events of the whole log after `position` that are decided when reading starts, in order of position.
+  ///
+  /// Never skips an event that commits later: the sequence ends at the horizon.
+  func readAll(after position: Position, where filter: LogFilter) -> EventSequence
+
+  /// The events after `position`: first those that are there, then each new one as it is committed.
+  ///
+  /// In order of position, each once, none skipped. It ends only by cancellation, by leaving the loop, or by an
+  /// error; go on after the last position that you have handled. Reading is pulled: a slow consumer holds back its own
+  /// reading and nothing else.
+  func subscribe(after position: Position, where filter: LogFilter) -> EventSequence
+
+  /// The last version of a stream, or `nil` if it has no events.
+  func version(of stream: StreamName) async throws(ReadError) -> Int?
+}
+
+/// Which part of a stream to read, and in which direction.
+public struct StreamRange: Sendable, Hashable {
+  /// The versions to read; any part past the end of the stream is empty.
+  public var versions: ClosedRange<Int>
+  public var direction: Direction
+  /// Only events whose ``RecordedEvent/time`` is not after this.
+  public var until: Date?
+  /// At most so many events.
+  public var limit: Int
+
+  public enum Direction: Sendable, Hashable { case forwards, backwards }
+
+  public init(
+    versions: ClosedRange<Int> = 1...Int.max, direction: Direction = .forwards, until: Date? = nil,
+    limit: Int = .max
+  ) {
+    self.versions = versions
+    self.direction = direction
+    self.until = until
+    self.limit = limit
+  }
+
+  public static let all = StreamRange()
+  public static let backwards = StreamRange(direction: .backwards)
+  public static func from(_ version: Int) -> StreamRange { StreamRange(versions: max(1, version)...Int.max) }
+  public static func upTo(_ version: Int) -> StreamRange { StreamRange(versions: 1...max(1, version)) }
+  public static func until(_ time: Date) -> StreamRange { StreamRange(until: time) }
+}
+
+/// Which events of the log to read. An empty list means: all.
+public struct LogFilter: Sendable, Hashable {
+  public var categories: [String]
+  public var types: [String]
+
+  public init(categories: [String] = [], types: [String] = []) {
+    self.categories = categories
+    self.types = types
+  }
+
+  public static let all = LogFilter()
+  public static func category(_ name: String) -> LogFilter { LogFilter(categories: [name]) }
+  public static func types(_ names: String...) -> LogFilter { LogFilter(types: names) }
+}
+
+extension EventLog {
+  /// Appends `events` to the end of `stream`: all of them, or none.
+  ///
+  /// - Parameters:
+  ///   - events: At least one.
+  ///   - expected: What the writer believes about the stream; see ``ExpectedVersion``.
+  /// - Returns: The versions and positions of the events. A retry with the same ids returns the first result.
+  /// - Throws: ``AppendError``. After every case but `outcomeUnknown` nothing was written.
+  @discardableResult
+  public func append(
+    _ events: [EventData], to stream: StreamName, expecting expected: ExpectedVersion
+  ) async throws(AppendError) -> Appended {
+    try await append([StreamAppend(events, to: stream, expecting: expected)])[0]
+  }
+
+  public func read(_ stream: StreamName) -> EventSequence { read(stream, .all) }
+  public func readAll(after position: Position = .start) -> EventSequence { readAll(after: position, where: .all) }
+  public func subscribe(after position: Position = .start) -> EventSequence {
+    subscribe(after: position, where: .all)
+  }
+}

@@ -1,0 +1,73 @@
+/// The name of a stream: `category-id`, such as `account-42`. One stream holds one aggregate's events.
+///
+/// The category is what stands before the first `-`; a name without one is its own category. A name is 1 to 512
+/// bytes of UTF-8 without control characters.
+public struct StreamName: Hashable, Sendable, Comparable, CustomStringConvertible {
+  public let description: String
+
+  /// What stands before the first `-`.
+  public var category: String { String(description.prefix { $0 != "-" }) }
+
+  /// What stands after the first `-`, or nothing.
+  public var id: String { String(description.drop { $0 != "-" }.dropFirst()) }
+
+  /// - Throws: ``InvalidName`` for an empty or overlong name, a control character, or an empty category.
+  public init(_ name: String) throws(InvalidName) {
+    try InvalidName.check(name, as: "stream name", maximum: 512)
+    guard !name.hasPrefix("-") else {
+      throw InvalidName(kind: "stream name", name: name, problem: "has no category before its first '-'")
+    }
+    description = name
+  }
+
+  /// The stream `category-id`.
+  public init(category: String, id: String) throws(InvalidName) {
+    guard !category.contains("-") else {
+      throw InvalidName(kind: "category", name: category, problem: "has a '-', which ends a category")
+    }
+    try self.init("\(category)-\(id)")
+  }
+
+  /// For names that this process has already checked or that come from the store.
+  package init(trusted name: String) { description = name }
+
+  public static func < (left: Self, right: Self) -> Bool { left.description < right.description }
+}
+
+extension StreamName: ExpressibleByStringLiteral {
+  /// A literal is the programmer's word: an invalid one traps.
+  public init(stringLiteral name: String) {
+    do { try self.init(name) } catch { preconditionFailure(error.description) }
+  }
+}
+
+extension StreamName: Codable {
+  public init(from decoder: any Decoder) throws {
+    try self.init(decoder.singleValueContainer().decode(String.self))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(description)
+  }
+}
+
+/// A stream, category, event type or subject whose name cannot be stored.
+public struct InvalidName: Error, Hashable, Sendable, CustomStringConvertible {
+  public let kind: String
+  public let name: String
+  public let problem: String
+
+  public var description: String { "\(kind) \(name.prefix(80).debugDescription) \(problem)" }
+
+  package static func check(_ name: String, as kind: String, maximum: Int) throws(InvalidName) {
+    guard !name.isEmpty else { throw InvalidName(kind: kind, name: name, problem: "is empty") }
+    guard name.utf8.count <= maximum else {
+      throw InvalidName(
+        kind: kind, name: name, problem: "has \(name.utf8.count) bytes; at most \(maximum) are allowed")
+    }
+    guard name.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+      throw InvalidName(kind: kind, name: name, problem: "has a control character")
+    }
+  }
+}
