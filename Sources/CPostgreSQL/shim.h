@@ -1,1 +1,3 @@
 #include <libpq-fe.h>
+// For the reactor: Swift's Glibc module leaves it out.
+#include <sys/epoll.h>

@@ -1,0 +1,181 @@
+internal import CPostgreSQL
+internal import Glibc
+internal import Synchronization
+
+extension Connection {
+  /// Runs `COPY … TO STDOUT` and gives its rows in chunks. The connection does nothing else until the end.
+  ///
+  /// Reading follows the consumer: the socket is left alone while about 1 MiB waits here.
+  public func copyOut(_ sql: String, timeout: Duration = .seconds(86400)) async throws(PostgreSQLError) -> CopyOut {
+    let copy = CopyOut(self)
+    _ = try await begin(.copyOut(copy), sql, timeout: timeout)
+    return copy
+  }
+
+  /// Runs `COPY … FROM STDIN` with what `body` writes; returns how many rows the server took. If `body` throws,
+  /// the copy fails on the server and nothing is kept.
+  public func copyIn(
+    _ sql: String, timeout: Duration = .seconds(86400), _ body: (CopyIn) async throws -> Void
+  ) async throws -> Int {
+    let copy = CopyIn(self)
+    _ = try await begin(.copyIn(copy), sql, timeout: timeout).outcome().get()
+    do {
+      try await body(copy)
+      return try await copy.end(nil).affected
+    } catch {
+      _ = try? await copy.end("the client gave up")
+      throw error
+    }
+  }
+}
+
+/// The rows of a `COPY … TO STDOUT`.
+public final class CopyOut: Sendable {
+  /// Rows one after the other, as the server sent them; row `i` ends at `ends[i]`.
+  public struct Chunk: Sendable {
+    public var bytes: [UInt8] = []
+    public var ends: [Int] = []
+  }
+
+  enum Progress { case more, full, end }
+
+  private struct State {
+    var reading = false
+    var full = false
+    var chunk = Chunk()
+    var end: Result<Void, PostgreSQLError>?
+    var waiter: UnsafeContinuation<Void, Never>?
+  }
+
+  private static let limit = 1 << 20
+  private let state = Mutex(State())
+  private let connection: Connection
+
+  init(_ connection: Connection) { self.connection = connection }
+
+  var isReading: Bool { state.withLock { $0.reading } }
+
+  func start() { state.withLock { $0.reading = true } }
+
+  /// Takes the rows that libpq has. Called with the connection locked.
+  func read(_ pg: OpaquePointer) -> Progress {
+    let (progress, waiter) = state.withLock { state -> (Progress, UnsafeContinuation<Void, Never>?) in
+      var progress = Progress.more
+      while true {
+        if state.chunk.bytes.count >= Self.limit {
+          state.full = true
+          progress = .full
+          break
+        }
+        var row: UnsafeMutablePointer<CChar>?
+        let count = PQgetCopyData(pg, &row, 1)
+        if count > 0, let row {
+          state.chunk.bytes.append(contentsOf: UnsafeRawBufferPointer(start: row, count: Int(count)))
+          state.chunk.ends.append(state.chunk.bytes.count)
+          PQfreemem(row)
+          continue
+        }
+        if count < 0 {
+          state.reading = false
+          progress = .end
+        }
+        break
+      }
+      guard !state.chunk.ends.isEmpty else { return (progress, nil) }
+      defer { state.waiter = nil }
+      return (progress, state.waiter)
+    }
+    waiter?.resume()
+    return progress
+  }
+
+  func finish(_ result: Result<Rows, PostgreSQLError>) {
+    let waiter = state.withLock { state in
+      state.reading = false
+      state.end = result.map { _ in }
+      defer { state.waiter = nil }
+      return state.waiter
+    }
+    waiter?.resume()
+  }
+
+  /// The next rows; `nil` at the end.
+  public func next() async throws(PostgreSQLError) -> Chunk? {
+    while true {
+      let (chunk, end, wasFull) = state.withLock { state in
+        let wasFull = state.full
+        state.full = false
+        let chunk = state.chunk.ends.isEmpty ? nil : state.chunk
+        state.chunk = Chunk()
+        return (chunk, state.end, wasFull)
+      }
+      if wasFull {
+        connection.state.withLock { Connection.watch(&$0, readable: true, writable: $0.writable) }
+        connection.advance(readable: false)
+      }
+      if let chunk { return chunk }
+      if let end {
+        try end.get()
+        return nil
+      }
+      await withUnsafeContinuation { continuation in
+        let ready = state.withLock { state in
+          if !state.chunk.ends.isEmpty || state.end != nil { return true }
+          state.waiter = continuation
+          return false
+        }
+        if ready { continuation.resume() }
+      }
+    }
+  }
+}
+
+/// Takes the data of a `COPY … FROM STDIN`.
+public final class CopyIn: Sendable {
+  private let connection: Connection
+  let ended: PendingResult
+
+  init(_ connection: Connection) {
+    self.connection = connection
+    ended = PendingResult(connection)
+  }
+
+  /// Sends bytes, in the format that the statement names. Waits while the server is behind.
+  public func write(_ bytes: [UInt8]) async throws(PostgreSQLError) {
+    while true {
+      let room = PendingResult(connection)
+      let outcome = connection.state.withLock { state -> Result<Bool, PostgreSQLError> in
+        guard let pg = state.pg else { return .failure(state.failure ?? Self.lost) }
+        // Bounded here: libpq would take everything into its own memory.
+        if state.writable {
+          state.writeWaiter = room
+          return .success(false)
+        }
+        let put = bytes.withUnsafeBytes { raw in
+          PQputCopyData(pg, raw.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(raw.count))
+        }
+        guard put == 1 else {
+          return .failure(PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg)))
+        }
+        if let failure = Connection.flush(&state) { return .failure(failure) }
+        return .success(true)
+      }
+      if try outcome.get() { return }
+      _ = await room.outcome()
+    }
+  }
+
+  private static let lost = PostgreSQLError(.connectionLost, "the connection was lost")
+
+  func end(_ problem: String?) async throws(PostgreSQLError) -> Rows {
+    let failure = connection.state.withLock { state -> PostgreSQLError? in
+      guard let pg = state.pg else { return state.failure ?? Self.lost }
+      guard PQputCopyEnd(pg, problem) == 1 else {
+        return PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg))
+      }
+      return Connection.flush(&state)
+    }
+    if let failure { throw failure }
+    return try await ended.outcome().get()
+  }
+}

@@ -1,0 +1,60 @@
+internal import Synchronization
+
+/// A statement that was sent and whose result has not been fetched: several may be under way on one connection.
+///
+/// The statement runs whether or not its result is awaited; an abandoned result is dropped when it arrives.
+public final class PendingResult: Sendable {
+  private enum State {
+    case waiting
+    case awaited(UnsafeContinuation<Result<Rows, PostgreSQLError>, Never>)
+    case done(Result<Rows, PostgreSQLError>)
+  }
+
+  private let state = Mutex(State.waiting)
+  private let connection: Connection
+
+  init(_ connection: Connection) { self.connection = connection }
+
+  /// Waits for the result. To be called once.
+  ///
+  /// Cancelling the task cancels the statement on the server, if it is the one that is running, and throws
+  /// `cancelled`; when the result was already there it is returned.
+  public func rows() async throws(PostgreSQLError) -> Rows {
+    try await withTaskCancellationHandler {
+      await outcome()
+    } onCancel: {
+      connection.cancel(self)
+    }.get()
+  }
+
+  /// Waits for the result whatever happens to the task: for statements that carry the work of several tasks.
+  public func outcome() async -> Result<Rows, PostgreSQLError> {
+    await withUnsafeContinuation { continuation in
+      let done = state.withLock { state -> Result<Rows, PostgreSQLError>? in
+        switch state {
+        case .done(let result): return result
+        case .waiting:
+          state = .awaited(continuation)
+          return nil
+        case .awaited: preconditionFailure("a pending result is awaited twice")
+        }
+      }
+      if let done { continuation.resume(returning: done) }
+    }
+  }
+
+  func complete(_ result: Result<Rows, PostgreSQLError>) {
+    let waiter = state.withLock { state -> UnsafeContinuation<Result<Rows, PostgreSQLError>, Never>? in
+      switch state {
+      case .waiting:
+        state = .done(result)
+        return nil
+      case .awaited(let continuation):
+        state = .done(result)
+        return continuation
+      case .done: return nil
+      }
+    }
+    waiter?.resume(returning: result)
+  }
+}

@@ -1,0 +1,119 @@
+internal import CPostgreSQL
+internal import Glibc
+internal import Synchronization
+
+/// One thread that waits for many sockets with epoll(7) and tells each one's owner what it is ready for.
+///
+/// Not a Dispatch source: on Linux that costs a second thread hop for each event, and a lone caller would pay it.
+final class Reactor: Sendable {
+  /// The process's own reactor. Connections do little on it: they move bytes and split messages.
+  static let shared = Reactor()
+
+  private let epoll: Int32
+  private struct Clients {
+    var byToken: [UInt64: any ReactorClient] = [:]
+    var lastToken: UInt64 = 0
+  }
+  private let clients = Mutex(Clients())
+
+  /// How often clients look at their deadlines: time-outs are this coarse.
+  private static let tickMilliseconds: Int32 = 100
+
+  private init() {
+    epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+    precondition(epoll >= 0, "epoll_create1 failed: errno \(errno)")
+    var thread = pthread_t()
+    let created = pthread_create(
+      &thread, nil,
+      { _ in
+        Reactor.shared.run()
+        return nil
+      }, nil)
+    precondition(created == 0, "no thread for the reactor: errno \(created)")
+    pthread_detach(thread)
+  }
+
+  /// Starts to watch `socket` for input.
+  func register(_ socket: Int32, _ client: any ReactorClient) -> UInt64 {
+    let token = clients.withLock { clients in
+      clients.lastToken += 1
+      clients.byToken[clients.lastToken] = client
+      return clients.lastToken
+    }
+    control(EPOLL_CTL_ADD, socket, token, readable: true, writable: false)
+    return token
+  }
+
+  /// Changes what `socket` is watched for.
+  func watch(_ socket: Int32, _ token: UInt64, readable: Bool, writable: Bool) {
+    control(EPOLL_CTL_MOD, socket, token, readable: readable, writable: writable)
+  }
+
+  /// Stops watching. To be called before the socket is closed.
+  func deregister(_ socket: Int32, _ token: UInt64) {
+    var unused = epoll_event()
+    epoll_ctl(epoll, EPOLL_CTL_DEL, socket, &unused)
+    clients.withLock { $0.byToken[token] = nil }
+  }
+
+  private func control(_ operation: Int32, _ socket: Int32, _ token: UInt64, readable: Bool, writable: Bool) {
+    var event = epoll_event()
+    event.events = (readable ? EPOLLIN.rawValue : 0) | (writable ? EPOLLOUT.rawValue : 0)
+    event.data.u64 = token
+    epoll_ctl(epoll, operation, socket, &event)
+  }
+
+  private func run() {
+    var events = [epoll_event](repeating: epoll_event(), count: 64)
+    var nextTick = Deadline.now.advanced(milliseconds: Int64(Self.tickMilliseconds))
+    while true {
+      let idle = clients.withLock { $0.byToken.isEmpty }
+      let count = epoll_wait(epoll, &events, Int32(events.count), idle ? 1000 : Self.tickMilliseconds)
+      for index in 0..<max(0, Int(count)) {
+        let event = events[index]
+        guard let client = clients.withLock({ $0.byToken[event.data.u64] }) else { continue }
+        let broken = event.events & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
+        client.ready(
+          readable: broken || event.events & EPOLLIN.rawValue != 0,
+          writable: event.events & EPOLLOUT.rawValue != 0)
+      }
+      let now = Deadline.now
+      if now >= nextTick {
+        nextTick = now.advanced(milliseconds: Int64(Self.tickMilliseconds))
+        for client in clients.withLock({ Array($0.byToken.values) }) { client.tick(now) }
+      }
+    }
+  }
+}
+
+/// The owner of a socket. Called on the reactor's thread: it must not block.
+protocol ReactorClient: AnyObject, Sendable {
+  func ready(readable: Bool, writable: Bool)
+  func tick(_ now: Deadline)
+}
+
+/// A point on the monotonic clock.
+struct Deadline: Comparable, Sendable {
+  private let nanoseconds: Int64
+
+  static var now: Deadline {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Deadline(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+  }
+
+  static let never = Deadline(nanoseconds: .max)
+
+  private init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+  func advanced(milliseconds: Int64) -> Deadline { Deadline(nanoseconds: nanoseconds + milliseconds * 1_000_000) }
+
+  func advanced(by duration: Duration) -> Deadline {
+    let (seconds, attoseconds) = duration.components
+    let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    guard !overflow, scaled < .max - nanoseconds - 1_000_000_000 else { return .never }
+    return Deadline(nanoseconds: nanoseconds + scaled + attoseconds / 1_000_000_000)
+  }
+
+  static func < (left: Self, right: Self) -> Bool { left.nanoseconds < right.nanoseconds }
+}

@@ -1,0 +1,18 @@
+internal import Synchronization
+
+/// One SQL statement with `$1`, `$2` … for its parameters. Prepared once on each connection that runs it.
+///
+/// Make one for each text and keep it: it is known by its identity, not by its text.
+public final class Statement: Sendable {
+  public let sql: String
+  let id: Int
+  let name: String
+
+  private static let count = Atomic<Int>(0)
+
+  public init(_ sql: String) {
+    self.sql = sql
+    id = Self.count.wrappingAdd(1, ordering: .relaxed).newValue
+    name = "s\(id)"
+  }
+}

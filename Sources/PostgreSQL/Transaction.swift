@@ -1,0 +1,67 @@
+/// An open transaction. It cannot be copied, stored or used after the closure that was given it: the compiler
+/// refuses.
+///
+/// In a closure that is passed on, write its type out: `{ (transaction: borrowing Transaction) in … }`.
+public struct Transaction: ~Copyable {
+  /// For modules of this package that send their own statements.
+  package let connection: Connection
+
+  fileprivate init(_ connection: Connection) { self.connection = connection }
+
+  @discardableResult
+  public func execute(
+    _ statement: Statement, _ parameters: Parameters = Parameters(), timeout: Duration? = nil
+  ) async throws(PostgreSQLError) -> Rows {
+    try await connection.execute(statement, parameters, timeout: timeout)
+  }
+}
+
+public enum IsolationLevel: String, Sendable {
+  case readCommitted = "READ COMMITTED"
+  case repeatableRead = "REPEATABLE READ"
+  case serializable = "SERIALIZABLE"
+
+  fileprivate var begin: Statement {
+    switch self {
+    case .readCommitted: Begin.readCommitted
+    case .repeatableRead: Begin.repeatableRead
+    case .serializable: Begin.serializable
+    }
+  }
+
+  private enum Begin {
+    static let readCommitted = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")
+    static let repeatableRead = Statement("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    static let serializable = Statement("BEGIN ISOLATION LEVEL SERIALIZABLE")
+  }
+}
+
+extension ConnectionPool {
+  private static let commit = Statement("COMMIT")
+  private static let rollback = Statement("ROLLBACK")
+
+  /// Runs `body` in a transaction of its own: committed when it returns, rolled back when it throws.
+  ///
+  /// - Throws: What `body` throws; or ``PostgreSQLError``. `connectionLost` from COMMIT leaves the outcome unknown.
+  public func withTransaction<R>(
+    isolation: IsolationLevel = .readCommitted, _ body: (borrowing Transaction) async throws -> R
+  ) async throws -> R {
+    let lease = try await lease()
+    let transaction = Transaction(lease.connection)
+    try await lease.connection.execute(isolation.begin)
+    let result: R
+    do {
+      result = try await body(transaction)
+    } catch {
+      // Not cancelled with the task, or the connection would have to be thrown away.
+      _ = await lease.connection.send(Self.rollback).outcome()
+      throw error
+    }
+    let committed = try await lease.connection.send(Self.commit).outcome().get()
+    guard committed.tag == "COMMIT" else {
+      throw PostgreSQLError(
+        .server, "the transaction was rolled back because one of its statements had failed", sqlState: "25P02")
+    }
+    return result
+  }
+}
