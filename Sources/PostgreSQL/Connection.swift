@@ -53,6 +53,11 @@ public final class Connection: Sendable, ReactorClient {
   let state = Mutex(State())
   private let configuration: ConnectionConfiguration
 
+  /// Rises with every connection that this process makes: one with a lower number was there before.
+  package let serial = serials.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue
+  package static var newestSerial: UInt64 { serials.load(ordering: .sequentiallyConsistent) }
+  private static let serials = Atomic<UInt64>(0)
+
   private init(_ configuration: ConnectionConfiguration) { self.configuration = configuration }
 
   // MARK: Connecting and closing

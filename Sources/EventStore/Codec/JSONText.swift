@@ -14,7 +14,7 @@ package enum JSONText {
 
   /// Checks that `bytes` are exactly one JSON value, with or without white space around it.
   package static func validate(_ bytes: [UInt8]) throws(JSONTextError) {
-    try bytes.withUnsafeBytes { (bytes) throws(JSONTextError) in try validate(bytes) }
+    try bytes.withUnsafeBytes { bytes in Result { () throws(JSONTextError) in try validate(bytes) } }.get()
   }
 
   // MARK: - Members
@@ -37,7 +37,7 @@ package enum JSONText {
 
   /// As ``topLevelMembers(of:)``, for text in an array.
   package static func topLevelMembers(of bytes: [UInt8]) throws(JSONTextError) -> [Member] {
-    try bytes.withUnsafeBytes { (bytes) throws(JSONTextError) in try topLevelMembers(of: bytes) }
+    try bytes.withUnsafeBytes { bytes in Result { () throws(JSONTextError) in try topLevelMembers(of: bytes) } }.get()
   }
 
   /// As ``topLevelMembers(of:)``, replacing the content of `members`: its memory is used again.
@@ -99,13 +99,16 @@ package enum JSONText {
 
   /// What the text of a checked value is, by its first byte. Nil for text that cannot be a value.
   package static func kind(of raw: UnsafeRawBufferPointer) -> Kind? {
-    switch raw.first {
+    guard let first = raw.first else { return nil }
+    return switch first {
     case UInt8(ascii: "{"): .object
     case UInt8(ascii: "["): .array
     case UInt8(ascii: "\""): .string
     case UInt8(ascii: "t"), UInt8(ascii: "f"): .boolean
     case UInt8(ascii: "n"): .null
-    case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): .number
+    case UInt8(ascii: "-"): .number
+    case let digit? where (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit): .number
+    case let digit? where (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit): .number
     default: nil
     }
   }

@@ -68,12 +68,14 @@ struct ByteInput: ~Copyable {
   @inline(__always)
   var window: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<filled]) }
 
-  /// Drops the window's bytes before `start` and reads more behind the rest, which moves to the window's front.
+  /// Where the window begins, in bytes from the start of the input.
+  var windowOffset: Int { bytesRead - filled }
+
+  /// Drops the window's bytes before `start`, moves the rest to the window's front and reads more behind it.
   /// Returns false at the end of the input.
   mutating func more(keepingFrom start: Int) throws(InputError) -> Bool {
-    if isAtEnd { return false }
     let kept = filled - start
-    if kept + chunkSize > buffer.count && kept * 2 > buffer.count {
+    if kept + chunkSize > buffer.count, kept * 2 > buffer.count {
       let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: buffer.count * 2, alignment: 16)
       larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer[start..<filled]))
       buffer.deallocate()
@@ -82,11 +84,22 @@ struct ByteInput: ~Copyable {
       memmove(base, base + start, kept)
     }
     filled = kept
+    if isAtEnd { return false }
     let count = try read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[kept...]))
     filled += count
     bytesRead += count
     isAtEnd = count == 0
     return count > 0
+  }
+
+  /// The length of a UTF-8 byte order mark at the very start: 3 or 0. To be asked before anything else.
+  mutating func byteOrderMarkLength() throws(InputError) -> Int {
+    let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+    // Only as long as it may still become a mark, so that a slow pipe is not waited for in vain.
+    while window.count < mark.count, mark.starts(with: window) {
+      guard try more(keepingFrom: 0) else { return 0 }
+    }
+    return window.starts(with: mark) ? mark.count : 0
   }
 
   private func read(into space: UnsafeMutableRawBufferPointer) throws(InputError) -> Int {

@@ -15,7 +15,6 @@ package struct LineReader: ~Copyable {
   private var input: ByteInput
   private let limit: Int
   private var next = 0
-  private var windowOffset = 0
   private var lineRange = 0..<0
   /// The current line's number, from 1; 0 before the first ``advance()``.
   package private(set) var lineNumber = 0
@@ -44,10 +43,10 @@ package struct LineReader: ~Copyable {
   package var isBlank: Bool { line.allSatisfy { $0 == 0x20 || $0 == 0x09 || $0 == 0x0D } }
 
   /// Where the current line begins, in bytes from the start of the input.
-  package var byteOffset: Int { windowOffset + lineRange.lowerBound }
+  package var byteOffset: Int { input.windowOffset + lineRange.lowerBound }
 
   /// Where the current line and its end are over, in bytes from the start of the input: what is done, for progress.
-  package var bytesConsumed: Int { windowOffset + next }
+  package var bytesConsumed: Int { input.windowOffset + next }
 
   /// How many bytes were read from the input, a chunk ahead of the lines.
   package var bytesRead: Int { input.bytesRead }
@@ -59,35 +58,22 @@ package struct LineReader: ~Copyable {
   ///
   /// - Throws: ``InputError/cannotRead(path:reason:)``, ``InputError/tooLong(line:limit:)``.
   package mutating func advance() throws(InputError) -> Bool {
-    var start = next
-    if bytesConsumed == 0, lineNumber == 0 {
-      while input.window.count < 3, try input.more(keepingFrom: 0) {}
-      if input.window.starts(with: [0xEF, 0xBB, 0xBF]) { start = 3 }
-    }
+    var start = lineNumber == 0 ? try input.byteOrderMarkLength() : next
     var searched = start
     while true {
       let window = input.window
-      let rest = UnsafeRawBufferPointer(rebasing: window[searched...])
-      if let base = window.baseAddress, rest.count > 0, let found = memchr(base + searched, 0x0A, rest.count) {
+      if let base = window.baseAddress, let found = memchr(base + searched, 0x0A, window.count - searched) {
         let end = UnsafeRawPointer(found) - base
         return try finish(start..<end, next: end + 1)
       }
-      guard window.count - start <= limit else { throw .tooLong(line: lineNumber + 1, limit: limit) }
       searched = window.count - start
-      windowOffset += input.isAtEnd ? 0 : start
-      if try input.more(keepingFrom: start) {
-        start = 0
-      } else {
-        // The window did not move if the end was known already, and has moved to the front if not.
-        let end = input.window.count
-        if end == searched { start = 0 }
-        guard end > start else {
-          next = end
-          lineRange = end..<end
-          return false
-        }
-        return try finish(start..<end, next: end)
-      }
+      guard searched <= limit + 1 else { throw .tooLong(line: lineNumber + 1, limit: limit) }
+      let hasMore = try input.more(keepingFrom: start)
+      start = 0
+      if hasMore { continue }
+      lineRange = 0..<0
+      next = searched
+      return searched > 0 ? try finish(0..<searched, next: searched) : false
     }
   }
 

@@ -1,0 +1,50 @@
+import FoundationEssentials
+import SystemPackage
+
+/// `postmaster.pid`, by which a running server says who and where it is. A killed server leaves it behind.
+struct PostmasterFile: Hashable {
+  let pid: Int32
+  let dataDirectory: String
+  let socketDirectory: FilePath?
+  let port: Int?
+  let isReady: Bool
+
+  init?(in dataDirectory: FilePath) {
+    let path = dataDirectory.appending("postmaster.pid").string
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
+    self.init(text: text)
+  }
+
+  /// Process id, data directory, start time, port, socket directory, address, shared memory key, status: one a
+  /// line, the later ones added while the server starts.
+  init?(text: String) {
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+    guard let first = lines.first, let pid = Int32(first), pid > 0 else { return nil }
+    self.pid = pid
+    dataDirectory = lines.count > 1 ? String(lines[1]) : ""
+    port = lines.count > 3 ? Int(lines[3]) : nil
+    socketDirectory = lines.count > 4 && !lines[4].isEmpty ? FilePath(String(lines[4])) : nil
+    isReady = lines.count > 7 && lines[7].hasPrefix("ready")
+  }
+
+  /// Whether the process is alive and is the server of this data, not a stranger that was given the same number.
+  var isServing: Bool {
+    guard let process = RunningProcess(pid: pid) else { return false }
+    return (!dataDirectory.isEmpty && process.arguments.contains(dataDirectory)) || acceptsConnections
+  }
+
+  /// Whether somebody listens on the socket.
+  var acceptsConnections: Bool {
+    guard let socketDirectory, let port else { return false }
+    return UnixSocket.accepts(at: socketDirectory.appending(".s.PGSQL.\(port)"))
+  }
+
+  /// Where libpq finds the server. Every value that libpq would take from the environment is given.
+  var connectionString: String? {
+    guard let socketDirectory, let port else { return nil }
+    let host = socketDirectory.string
+    let plain = host.utf8.allSatisfy { $0 != 0x20 && $0 != 0x27 && $0 != 0x5C }
+    let escaped = plain ? host : "'\(host.reduce(into: "") { $0 += $1 == "'" || $1 == "\\" ? "\\\($1)" : "\($1)" })'"
+    return "host=\(escaped) port=\(port) dbname=\(EmbeddedCluster.database) user=\(EmbeddedCluster.role)"
+  }
+}

@@ -1,0 +1,57 @@
+internal import PostgreSQL
+
+/// What is wrong with a request is said before anything is sent.
+package enum AppendChecks {
+  package static func check(_ appends: [StreamAppend], maximumPayloadBytes: Int) throws(AppendError) {
+    guard !appends.isEmpty else { throw .invalid("an append needs at least one stream") }
+    if appends.count > 1 {
+      var streams: Set<StreamName> = []
+      for append in appends where !streams.insert(append.stream).inserted {
+        throw .invalid("stream \(append.stream) stands twice in one append: put its events together")
+      }
+    }
+    for append in appends {
+      guard !append.events.isEmpty else { throw .invalid("the append to stream \(append.stream) has no events") }
+      if case .exact(let version) = append.expected, version < 0 {
+        throw .invalid("expected version \(version) of stream \(append.stream) is negative")
+      }
+      for event in append.events { try check(event, maximumPayloadBytes) }
+      guard append.events.count == 1 || Set(append.events.map(\.id)).count == append.events.count else {
+        throw .invalid("two events of the append to stream \(append.stream) have the same id")
+      }
+    }
+  }
+
+  private static func check(_ event: EventData, _ maximumPayloadBytes: Int) throws(AppendError) {
+    do throws(InvalidName) {
+      try InvalidName.check(event.type, as: "event type", maximum: 256)
+      if let subject = event.subject { try InvalidName.check(subject, as: "subject", maximum: 512) }
+    } catch {
+      throw .invalid(error.description)
+    }
+    guard event.schemaVersion >= 1, event.schemaVersion <= Int(Int32.max) else {
+      throw .invalid("schema version \(event.schemaVersion) of event \(event.id) is not 1 … \(Int32.max)")
+    }
+    guard event.payload.bytes.count <= maximumPayloadBytes else {
+      throw .invalid(
+        "the payload of event \(event.id) has \(event.payload.bytes.count) bytes; the limit is \(maximumPayloadBytes): "
+          + "store large content elsewhere and put a reference to it into the event")
+    }
+    guard event.metadata.json.count <= 64 << 10 else {
+      throw .invalid("the metadata of event \(event.id) has \(event.metadata.json.count) bytes; the limit is 65536")
+    }
+  }
+
+  /// Whether a recorded event is what an append asks for. Of a payload that cannot be opened any more (its subject was
+  /// shredded), everything else decides.
+  package static func isSame(_ event: EventData, _ recorded: RecordedEvent) -> Bool {
+    guard event.id == recorded.id, event.type == recorded.type, event.schemaVersion == recorded.schemaVersion,
+      event.metadata == recorded.metadata,
+      event.occurredAt?.microsecondsSince2000 == recorded.occurredAt?.microsecondsSince2000
+    else { return false }
+    switch recorded.payload {
+    case .success(let payload): return payload == event.payload
+    case .failure: return true
+    }
+  }
+}

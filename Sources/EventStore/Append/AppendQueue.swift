@@ -1,0 +1,87 @@
+internal import DequeModule
+
+/// Which appends travel together, and when: the pure part of the appender, without I/O.
+///
+/// Appends wait here while all lanes are busy; a lane that becomes free takes as many as fit. A stream is in one lane
+/// at a time, so that this process never waits for itself in the database, and keeps the order in which its appends
+/// came. In a batch a stream has one append, or several that expect any version.
+struct AppendQueue {
+  struct Limits: Sendable {
+    /// Connections that append at the same time.
+    var lanes = 2
+    /// Events in one call, unless a single append has more.
+    var events = 1000
+    /// Bytes in one call, unless a single append has more.
+    var bytes = 512 * 1024
+  }
+
+  struct Batch: Sendable {
+    let lane: Int
+    let requests: [AppendRequest]
+  }
+
+  private let limits: Limits
+  private var waiting: Deque<AppendRequest> = []
+  private var freeLanes: [Int]
+  private var streamsInFlight: Set<StreamName> = []
+
+  init(_ limits: Limits) {
+    self.limits = limits
+    freeLanes = Array((0..<max(1, limits.lanes)).reversed())
+  }
+
+  var isIdle: Bool { waiting.isEmpty && streamsInFlight.isEmpty }
+
+  mutating func enqueue(_ request: AppendRequest) { waiting.append(request) }
+
+  /// Takes a request out again; `false` when it is under way already.
+  mutating func withdraw(_ request: AppendRequest) -> Bool {
+    guard let index = waiting.firstIndex(where: { $0 === request }) else { return false }
+    waiting.remove(at: index)
+    return true
+  }
+
+  /// The next batch, if a lane is free and something can go.
+  mutating func takeBatch() -> Batch? {
+    guard !waiting.isEmpty, let lane = freeLanes.last else { return nil }
+    var taken: [AppendRequest] = []
+    var left: Deque<AppendRequest> = []
+    /// Streams of this batch; `true` where further floating appends may join.
+    var joined: [StreamName: Bool] = [:]
+    /// Streams with an append that must wait: later ones must not overtake it.
+    var held: Set<StreamName> = []
+    var events = 0
+    var bytes = 0
+    while let request = waiting.popFirst() {
+      let fits = taken.isEmpty || (events + request.eventCount <= limits.events && bytes + request.byteCount <= limits.bytes)
+      let free = request.parts.allSatisfy { part in
+        !held.contains(part.stream) && !streamsInFlight.contains(part.stream)
+          && (joined[part.stream].map { $0 && request.isFloating } ?? true)
+      }
+      guard fits, free else {
+        left.append(request)
+        for part in request.parts { held.insert(part.stream) }
+        if !fits { break }
+        continue
+      }
+      for part in request.parts { joined[part.stream] = request.isFloating }
+      taken.append(request)
+      events += request.eventCount
+      bytes += request.byteCount
+    }
+    left.append(contentsOf: waiting)
+    waiting = left
+    guard !taken.isEmpty else { return nil }
+    freeLanes.removeLast()
+    for stream in joined.keys { streamsInFlight.insert(stream) }
+    return Batch(lane: lane, requests: taken)
+  }
+
+  /// Frees the lane and the streams of a batch.
+  mutating func finish(_ batch: Batch) {
+    freeLanes.append(batch.lane)
+    for request in batch.requests {
+      for part in request.parts { streamsInFlight.remove(part.stream) }
+    }
+  }
+}

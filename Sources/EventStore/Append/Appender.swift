@@ -1,0 +1,148 @@
+internal import Logging
+internal import PostgreSQL
+internal import Synchronization
+
+/// Group commit in the client: appends that arrive while others are in flight travel together, in one call, one round
+/// trip and one fsync, and each caller gets its own verdict.
+///
+/// There is no background task. The caller that finds a free lane drives it for everyone in the batch, and hands the
+/// lane on to a caller of the next batch when it is done.
+final class Appender: Sendable {
+  private let pool: ConnectionPool
+  private let statement: Statement
+  private let queue: Mutex<AppendQueue>
+  private let lanes: [Lane]
+  /// How long a batch is tried again when the server is away, before its callers are told.
+  private let patience: Duration
+  /// Called after each commit, with what is now known of streams and keys.
+  private let onCommit: @Sendable (_ streams: [(StreamName, Int64)], _ keys: [DataKeyRow], Connection) -> Void
+
+  /// The connection of a lane: kept, and used by one leader at a time.
+  private final class Lane: Sendable {
+    let lease = Mutex<ConnectionPool.Lease?>(nil)
+  }
+
+  init(
+    pool: ConnectionPool, statement: Statement, limits: AppendQueue.Limits, patience: Duration,
+    onCommit: @escaping @Sendable ([(StreamName, Int64)], [DataKeyRow], Connection) -> Void
+  ) {
+    self.pool = pool
+    self.statement = statement
+    self.patience = patience
+    self.onCommit = onCommit
+    queue = Mutex(AppendQueue(limits))
+    lanes = (0..<max(1, limits.lanes)).map { _ in Lane() }
+  }
+
+  /// Appends; returns when the server has committed or refused.
+  ///
+  /// Cancellation takes an append that still waits out of the queue. One that was sent is waited for: it carries the
+  /// work of others too, and its outcome is moments away.
+  func append(_ parts: [SealedAppend]) async -> Result<[Verdict], AppendError> {
+    let request = AppendRequest(parts)
+    if Task.isCancelled { return .failure(.cancelled) }
+    let batch = queue.withLock { queue in
+      queue.enqueue(request)
+      return queue.takeBatch()
+    }
+    if let batch { await lead(batch) }
+    return await withTaskCancellationHandler {
+      while true {
+        switch await request.next() {
+        case .done(let result): return result
+        case .lead(let batch): await lead(batch)
+        }
+      }
+    } onCancel: {
+      if queue.withLock({ $0.withdraw(request) }) { request.signal(.done(.failure(.cancelled))) }
+    }
+  }
+
+  /// Drives one batch, then hands the lane on.
+  private func lead(_ batch: AppendQueue.Batch) async {
+    await run(batch.requests, on: lanes[batch.lane])
+    let next = queue.withLock { queue in
+      queue.finish(batch)
+      // Streams were freed too: both lanes may have work now.
+      var next: [AppendQueue.Batch] = []
+      while let batch = queue.takeBatch() { next.append(batch) }
+      return next
+    }
+    for batch in next { batch.requests[0].signal(.lead(batch)) }
+  }
+
+  private func run(_ requests: [AppendRequest], on lane: Lane) async {
+    let call = AppendCall(requests)
+    switch await attempt(call.parameters, on: lane) {
+    case .success((let rows, let connection)):
+      let (verdicts, streams) = call.verdicts(rows)
+      var keys: [DataKeyRow] = []
+      for (request, verdicts) in zip(requests, verdicts) {
+        if case .appended = verdicts[0] { for part in request.parts { keys += part.newKeys } }
+      }
+      onCommit(streams, keys, connection)
+      for (request, verdicts) in zip(requests, verdicts) { request.signal(.done(.success(verdicts))) }
+    case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
+      // Something about one of them; alone, it fails alone.
+      for request in requests { await run([request], on: lane) }
+    case .failure(let error):
+      for request in requests { request.signal(.done(.failure(error))) }
+    }
+  }
+
+  /// Sends the call until it has an outcome. Sending it again is safe: the function recognises events that are there.
+  private func attempt(
+    _ parameters: Parameters, on lane: Lane
+  ) async -> Result<(Rows, Connection), AppendError> {
+    let start = ContinuousClock.now
+    var pause = Duration.milliseconds(20)
+    var wasSent = false
+    while true {
+      let error: PostgreSQLError
+      switch await connection(of: lane) {
+      case .success(let connection):
+        switch await connection.send(statement, parameters).outcome() {
+        case .success(let rows): return .success((rows, connection))
+        case .failure(let failure):
+          error = failure
+          if failure.code == .connectionLost { wasSent = true }
+        }
+      case .failure(let failure): error = failure
+      }
+      // 40001, 40P01: rolled back because of others; the same call may succeed at once.
+      let isRetryable = error.isUnavailable || error.sqlState == "40001" || error.sqlState == "40P01"
+      guard isRetryable, start.duration(to: .now) + pause < patience else {
+        if wasSent { return .failure(.outcomeUnknown(error)) }
+        return .failure(error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error))
+      }
+      // Not cut short by the leader's own cancellation: it carries the work of others.
+      await Self.sleep(pause)
+      pause = min(pause * 2, .milliseconds(500))
+    }
+  }
+
+  private func connection(of lane: Lane) async -> Result<Connection, PostgreSQLError> {
+    if let lease = lane.lease.withLock({ $0 }), lease.connection.failure == nil { return .success(lease.connection) }
+    lane.lease.withLock { $0 = nil }
+    // In a task of its own, which the leader's cancellation does not reach.
+    let result = await Task { [pool] in
+      do throws(PostgreSQLError) {
+        return Result<ConnectionPool.Lease, PostgreSQLError>.success(try await pool.lease())
+      } catch {
+        return .failure(error)
+      }
+    }.value
+    if case .success(let lease) = result { lane.lease.withLock { $0 = lease } }
+    return result.map(\.connection)
+  }
+
+  private static func sleep(_ duration: Duration) async {
+    await Task { try? await Task.sleep(for: duration) }.value
+  }
+
+  /// Waits until no append is under way or waiting, then gives the connections back.
+  func drain() async {
+    while !queue.withLock({ $0.isIdle }) { await Self.sleep(.milliseconds(5)) }
+    for lane in lanes { lane.lease.withLock { $0 = nil } }
+  }
+}

@@ -1,0 +1,161 @@
+public import FoundationEssentials
+
+/// Turns events into payloads and back: JSON by Codable. Older payloads are raised to the current schema version by
+/// upcasters, one version at a time, before they are decoded.
+///
+/// Make it once, when the process starts; it does not change afterwards.
+public struct EventCodec: Sendable {
+  /// Makes the payload of the next schema version from one of the version before.
+  public typealias Upcaster = @Sendable (Payload) throws -> Payload
+
+  private struct Decoding: Sendable {
+    let schemaVersion: Int
+    let decode: @Sendable (Payload) throws -> any Event
+  }
+
+  private struct Step: Hashable {
+    let type: String
+    let version: Int
+  }
+
+  private var decodings: [String: Decoding] = [:]
+  private var upcasters: [Step: Upcaster] = [:]
+
+  public init() {}
+
+  public init(_ types: any Event.Type...) {
+    for type in types { register(type) }
+  }
+
+  /// Lets events of this type be decoded. Two types with the same ``Event/eventType`` are a programmer error.
+  public mutating func register(_ type: (some Event).Type) {
+    precondition(decodings[type.eventType] == nil, "two event types are declared as \(type.eventType)")
+    decodings[type.eventType] = Decoding(schemaVersion: type.schemaVersion) { payload in
+      try JSONDecoder().decode(type, from: Data(payload.bytes))
+    }
+  }
+
+  /// Raises payloads of `type` from schema version `version` to the next.
+  public mutating func upcast(_ type: String, from version: Int, with upcaster: @escaping Upcaster) {
+    precondition(upcasters[Step(type: type, version: version)] == nil, "two upcasters for \(type) version \(version)")
+    upcasters[Step(type: type, version: version)] = upcaster
+  }
+
+  /// Raises payloads of `type` from schema version `version` to the next, by way of the Swift types of both shapes.
+  public mutating func upcast<Old: Decodable, New: Encodable>(
+    _ type: String, from version: Int, _ transform: @escaping @Sendable (Old) throws -> New
+  ) {
+    upcast(type, from: version) { payload in
+      let old = try JSONDecoder().decode(Old.self, from: Data(payload.bytes))
+      return Payload(bytes: Array(try JSONEncoder().encode(transform(old))), content: .json)
+    }
+  }
+
+  /// The event as it is to be appended.
+  ///
+  /// - Throws: ``CodecError/encoding(type:reason:)``.
+  public func encode(
+    _ event: some Event, metadata: Metadata = Metadata(), subject: String? = nil, id: UUID = .v7()
+  ) throws(CodecError) -> EventData {
+    let type = Swift.type(of: event)
+    do {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+      return EventData(
+        id: id, type: type.eventType, schemaVersion: type.schemaVersion,
+        payload: Payload(bytes: Array(try encoder.encode(event)), content: .json), metadata: metadata, subject: subject)
+    } catch {
+      // Of the error only its kind: its text may quote the payload.
+      throw .encoding(type: type.eventType, reason: "\(Swift.type(of: error))")
+    }
+  }
+
+  /// The payload at the newest schema version that the upcasters lead to.
+  public func upcasted(_ event: RecordedEvent) throws(CodecError) -> (payload: Payload, schemaVersion: Int) {
+    var payload: Payload
+    switch event.payload {
+    case .success(let opened): payload = opened
+    case .failure(let error): throw .payload(error)
+    }
+    var version = event.schemaVersion
+    while let upcaster = upcasters[Step(type: event.type, version: version)] {
+      do { payload = try upcaster(payload) } catch {
+        throw .upcasting(type: event.type, version: version, event: event.id, reason: Self.reason(error))
+      }
+      version += 1
+    }
+    return (payload, version)
+  }
+
+  /// The event as its Swift type.
+  ///
+  /// - Throws: ``CodecError``: an unknown type, a schema version without an upcaster, a payload that cannot be opened
+  ///   or decoded.
+  public func decode(_ event: RecordedEvent) throws(CodecError) -> any Event {
+    guard let decoding = decodings[event.type] else { throw .unknownType(event.type, known: decodings.keys.sorted()) }
+    let (payload, version) = try upcasted(event)
+    guard version == decoding.schemaVersion else {
+      throw .schemaVersion(type: event.type, found: version, expected: decoding.schemaVersion)
+    }
+    do { return try decoding.decode(payload) } catch {
+      throw .decoding(type: event.type, event: event.id, reason: Self.reason(error))
+    }
+  }
+
+  /// Where a Codable error points to, without the values that its text may quote.
+  private static func reason(_ error: any Error) -> String {
+    guard let error = error as? DecodingError else { return "\(type(of: error))" }
+    func path(_ context: DecodingError.Context, _ last: (any CodingKey)? = nil) -> String {
+      (context.codingPath + (last.map { [$0] } ?? [])).map(\.stringValue).joined(separator: ".")
+    }
+    return switch error {
+    case .keyNotFound(let key, let context): "key \(path(context, key)) is missing"
+    case .typeMismatch(let type, let context): "\(path(context)) is no \(type)"
+    case .valueNotFound(let type, let context): "\(path(context)) is null, expected \(type)"
+    case .dataCorrupted(let context): "\(path(context)) is not valid"
+    @unknown default: "unknown"
+    }
+  }
+}
+
+/// Why an event could not be made from, or turned into, its payload. Never quotes the payload.
+public enum CodecError: Error, Sendable, Hashable {
+  case encoding(type: String, reason: String)
+  case unknownType(String, known: [String])
+  case schemaVersion(type: String, found: Int, expected: Int)
+  case upcasting(type: String, version: Int, event: UUID, reason: String)
+  case decoding(type: String, event: UUID, reason: String)
+  case payload(PayloadError)
+}
+
+extension CodecError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .encoding(let type, let reason): "an event of type \(type) cannot be encoded: \(reason)"
+    case .unknownType(let type, let known):
+      "event type \(type) is not registered with the codec; it knows \(known.joined(separator: ", "))"
+    case .schemaVersion(let type, let found, let expected):
+      found < expected
+        ? "event type \(type): no upcaster leads from schema version \(found) to \(expected): register one"
+        : "event type \(type) has schema version \(found), newer than this program's \(expected): update the program"
+    case .upcasting(let type, let version, let event, let reason):
+      "event \(event) of type \(type) cannot be raised from schema version \(version): \(reason)"
+    case .decoding(let type, let event, let reason): "event \(event) of type \(type) cannot be decoded: \(reason)"
+    case .payload(let error): error.description
+    }
+  }
+}
+
+extension EventLog {
+  /// Encodes events with `codec` and appends them; see ``EventLog/append(_:to:expecting:)``.
+  ///
+  /// - Throws: ``CodecError`` or ``AppendError``.
+  @discardableResult
+  public func append(
+    _ events: [any Event], to stream: StreamName, expecting expected: ExpectedVersion, codec: EventCodec = EventCodec(),
+    metadata: Metadata = Metadata()
+  ) async throws -> Appended {
+    let data = try events.map { try codec.encode($0, metadata: metadata) }
+    return try await append(data, to: stream, expecting: expected)
+  }
+}

@@ -1,0 +1,100 @@
+internal import FoundationEssentials
+internal import PostgreSQL
+internal import Synchronization
+
+/// The data keys of one store that this process has in hand, by subject for writing and by id for reading.
+final class DataKeys: Sendable {
+  /// A key to seal with; `row` as long as the store may not have it.
+  struct Current: Sendable {
+    let key: DataKey
+    let row: DataKeyRow?
+  }
+
+  private struct Known {
+    var bySubject = GenerationalCache<String, Current>(capacity: 20_000)
+    var byID = GenerationalCache<UUID, Result<DataKey, PayloadError>>(capacity: 20_000)
+  }
+  private let known = Mutex(Known())
+  private let keyring: Keyring?
+  private let queries: Queries
+
+  init(_ keyring: Keyring?, _ queries: Queries) {
+    self.keyring = keyring
+    self.queries = queries
+  }
+
+  // MARK: Writing
+
+  func current(for subject: String) -> Current? { known.withLock { $0.bySubject[subject] } }
+
+  /// A new key for a subject that has none. It counts as the store's only once an append has carried it there.
+  func make(for subject: String) throws(EncryptionError) -> Current {
+    guard let keyring else { throw .noMasterKey }
+    let key = DataKey.generate(subject: subject)
+    let row = DataKeyRow(
+      id: key.id, subject: subject, masterKeyID: keyring.active.id, wrapped: key.wrapped(by: keyring.active))
+    let new = Current(key: key, row: row)
+    return known.withLock { known in
+      // Another task was first: one key is enough.
+      if let current = known.bySubject[subject] { return current }
+      known.bySubject[subject] = new
+      return new
+    }
+  }
+
+  /// An append has committed these keys.
+  func confirm(_ rows: [DataKeyRow]) {
+    guard !rows.isEmpty else { return }
+    known.withLock { known in
+      for row in rows {
+        if let current = known.bySubject[row.subject], current.key.id == row.id {
+          known.bySubject[row.subject] = Current(key: current.key, row: nil)
+          known.byID[row.id] = .success(current.key)
+        }
+      }
+    }
+  }
+
+  /// Looks in the store for the keys of subjects.
+  func fetch(subjects: [String], _ connection: Connection) async throws(PostgreSQLError) {
+    let rows = try await connection.execute(queries.keysBySubject, Parameters(BinaryArray(subjects)))
+    for index in rows.indices {
+      // One that does not open is left alone: writers go on with a new key, readers report it.
+      guard case .success(let key) = opened(rows, index) else { continue }
+      known.withLock { known in
+        known.byID[key.id] = .success(key)
+        if known.bySubject[key.subject] == nil { known.bySubject[key.subject] = Current(key: key, row: nil) }
+      }
+    }
+  }
+
+  // MARK: Reading
+
+  func key(_ id: UUID) -> Result<DataKey, PayloadError>? { known.withLock { $0.byID[id] } }
+
+  /// Looks in the store for keys by their ids, and remembers also why one cannot be had.
+  func fetch(ids: [UUID], _ connection: Connection) async throws(PostgreSQLError) {
+    let rows = try await connection.execute(queries.keysByID, Parameters(BinaryArray(ids)))
+    var missing = Set(ids)
+    for index in rows.indices {
+      let id = rows.uuid(index, 0)
+      missing.remove(id)
+      let key = opened(rows, index)
+      known.withLock { $0.byID[id] = key }
+    }
+    for id in missing {
+      known.withLock { $0.byID[id] = .failure(.dataKeyMissing(key: id.uuidString.lowercased())) }
+    }
+  }
+
+  private func opened(_ rows: Rows, _ index: Int) -> Result<DataKey, PayloadError> {
+    let subject = rows.text(index, 1)
+    let masterKeyID = rows.text(index, 2)
+    if rows.isNull(index, 3) { return .failure(.shredded(subject: subject)) }
+    guard let masterKey = keyring?[masterKeyID] else { return .failure(.masterKeyMissing(masterKey: masterKeyID)) }
+    return Result { () throws(PayloadError) in
+      try DataKey(
+        id: rows.uuid(index, 0), subject: subject, wrapped: rows.byteArray(index, 3), masterKey: masterKey)
+    }
+  }
+}

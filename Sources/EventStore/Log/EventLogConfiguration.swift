@@ -1,0 +1,41 @@
+public import PostgreSQL
+
+/// Where a store is, how its payloads are protected, and its limits.
+public struct EventLogConfiguration: Sendable {
+  public var connection: ConnectionConfiguration
+  /// The PostgreSQL schema that holds the store.
+  public var schema: SchemaName
+  public var encryption: Encryption
+  /// Categories whose payloads are stored, and accepted, in the clear.
+  public var plaintextCategories: Set<String> = []
+  /// A larger payload is refused, in bytes.
+  public var maximumPayloadBytes = 16 << 20
+  /// Connections that append at the same time: each carries one batch.
+  public var appendLanes = 2
+  /// How long an append is tried again while the server is away, before its caller is told.
+  public var appendPatience: Duration = .seconds(10)
+  /// Events a page when reading.
+  public var pageSize = 1000
+  /// A live subscription that gets no hint looks for new events this soon after the last one …
+  public var shortestPoll: Duration = .milliseconds(5)
+  /// … and less and less often, down to this.
+  public var longestPoll: Duration = .milliseconds(100)
+  /// How often in a row a subscription tries to reach an unavailable server.
+  public var subscriptionRetries = 20
+  /// Whether readers LISTEN for hints, on a connection of their own. Turn it off behind a pooling proxy in transaction
+  /// mode; readers then poll.
+  public var listens = true
+
+  public enum Encryption: Sendable {
+    /// Payloads are sealed under keys that the keyring's active master key wraps.
+    case sealed(Keyring)
+    /// Payloads are stored as they are. Sealed ones of an earlier time cannot be read.
+    case off
+  }
+
+  public init(_ connectionString: String, schema: SchemaName = "eventstore", encryption: Encryption) {
+    connection = ConnectionConfiguration(connectionString)
+    self.schema = schema
+    self.encryption = encryption
+  }
+}

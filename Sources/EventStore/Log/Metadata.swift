@@ -1,0 +1,75 @@
+/// What goes with an event besides its data: a JSON object, stored in the clear and bound to the sealed payload.
+///
+/// Kept as JSON text and taken apart only when it is asked. Do not put personal data here: it is not encrypted.
+public struct Metadata: Hashable, Sendable {
+  /// The JSON object, or nothing.
+  package let json: [UInt8]
+
+  public init() { json = [] }
+
+  /// - Parameters:
+  ///   - correlationID: Stored as `correlationId`: the same for everything that one request set off.
+  ///   - causationID: Stored as `causationId`: the id of the event or command that led to this one.
+  ///   - traceparent: W3C Trace Context.
+  ///   - others: Free keys.
+  public init(
+    correlationID: String? = nil, causationID: String? = nil, traceparent: String? = nil,
+    _ others: [String: String] = [:]
+  ) {
+    var values = others
+    values["correlationId"] = correlationID ?? values["correlationId"]
+    values["causationId"] = causationID ?? values["causationId"]
+    values["traceparent"] = traceparent ?? values["traceparent"]
+    guard !values.isEmpty else {
+      json = []
+      return
+    }
+    var writer = JSONWriter(capacity: 128)
+    var separator: StaticString = "{"
+    for (key, value) in values.sorted(by: { $0.key < $1.key }) {
+      writer.append(raw: separator)
+      writer.append(key: key)
+      writer.append(value)
+      separator = ","
+    }
+    writer.append(raw: "}")
+    json = writer.take()
+  }
+
+  /// Takes a JSON object as it is.
+  ///
+  /// - Throws: ``InvalidMetadata`` when it is no JSON object, or has a key twice.
+  public init(json: [UInt8]) throws(InvalidMetadata) {
+    do {
+      let members = try JSONText.topLevelMembers(of: json)
+      self.json = members.isEmpty ? [] : JSONText.compacted(json)
+    } catch {
+      throw InvalidMetadata(problem: error.description)
+    }
+  }
+
+  /// For bytes that come from the store.
+  package init(trusted json: [UInt8]) { self.json = json }
+
+  public var isEmpty: Bool { json.isEmpty }
+
+  public var correlationID: String? { self["correlationId"] }
+  public var causationID: String? { self["causationId"] }
+  public var traceparent: String? { self["traceparent"] }
+
+  /// The value of a key: a string's text, any other value's JSON text; `nil` if there is none.
+  public subscript(key: String) -> String? {
+    guard !json.isEmpty, let member = try? JSONText.topLevelMembers(of: json).first(where: { $0.key == key }) else {
+      return nil
+    }
+    return json[member.value].withUnsafeBytes { raw in
+      (try? JSONText.string(raw)) ?? String(decoding: raw, as: UTF8.self)
+    }
+  }
+}
+
+/// Metadata must be one JSON object without duplicate keys.
+public struct InvalidMetadata: Error, Hashable, Sendable, CustomStringConvertible {
+  public let problem: String
+  public var description: String { "metadata is not a JSON object: \(problem)" }
+}

@@ -1,0 +1,400 @@
+public import FoundationEssentials
+public import PostgreSQL
+internal import Synchronization
+
+/// The log of events in PostgreSQL.
+///
+/// Share one in the whole process: concurrent appends travel together. It has no background task; ``close()`` ends it.
+///
+/// ## Topics
+/// ### Opening
+/// - ``open(_:)``
+/// - ``withLog(_:_:)``
+/// ### Appending
+/// - ``append(_:)``
+/// - ``append(_:in:)``
+/// ### Reading
+/// - ``read(_:_:)``
+/// - ``readAll(after:where:)``
+/// - ``subscribe(after:where:)``
+public final class PostgreSQLEventLog: EventLog {
+  public let configuration: EventLogConfiguration
+  /// Which store this is: given when it was made.
+  public let storeID: UUID
+  package let pool: ConnectionPool
+  let queries: Queries
+  let directory: StreamDirectory
+  let keys: DataKeys
+  let hints: Hints
+  private let plaintextCategories: PlaintextCategories
+  private let appender: Appender
+  private let listener = Mutex<Connection?>(nil)
+
+  /// Opens a store that has been migrated, and checks that the master key in hand is its own.
+  ///
+  /// - Throws: ``OpenError``.
+  public static func open(_ configuration: EventLogConfiguration) async throws(OpenError) -> PostgreSQLEventLog {
+    let pool = ConnectionPool(configuration.connection)
+    do throws(OpenError) {
+      return try await open(configuration, pool)
+    } catch {
+      pool.close()
+      throw error
+    }
+  }
+
+  /// Opens a store for `body` and closes it afterwards.
+  public static func withLog<R>(
+    _ configuration: EventLogConfiguration, _ body: (PostgreSQLEventLog) async throws -> R
+  ) async throws -> R {
+    let log = try await open(configuration)
+    do {
+      let result = try await body(log)
+      await log.close()
+      return result
+    } catch {
+      await log.close()
+      throw error
+    }
+  }
+
+  private static func open(
+    _ configuration: EventLogConfiguration, _ pool: ConnectionPool
+  ) async throws(OpenError) -> PostgreSQLEventLog {
+    do {
+      switch try await Migrator.status(pool, schema: configuration.schema) {
+      case .upToDate: break
+      case let status: throw OpenError.notMigrated(configuration.schema, status)
+      }
+      let queries = Queries(configuration.schema)
+      let storeID = try await pool.execute(queries.store).uuid(0, 0)
+      if case .sealed(let keyring) = configuration.encryption {
+        try await claim(storeID, keyring, queries, pool)
+      }
+      return PostgreSQLEventLog(configuration, pool, queries, storeID)
+    } catch let error as OpenError {
+      throw error
+    } catch let error as PostgreSQLError {
+      throw error.isUnavailable ? .unavailable(error) : .database(error)
+    } catch {
+      preconditionFailure("not an error of this module: \(type(of: error))")
+    }
+  }
+
+  /// Refuses a master key that is not the store's; writes down the first one of a new store.
+  private static func claim(
+    _ storeID: UUID, _ keyring: Keyring, _ queries: Queries, _ pool: ConnectionPool
+  ) async throws {
+    let active = keyring.active
+    for attempt in 1...2 {
+      let rows = try await pool.execute(queries.store)
+      let registered = rows.indices.filter { !rows.isNull($0, 1) }
+      if let own = registered.first(where: { rows.text($0, 1) == active.id }),
+        active.verifies(check: rows.byteArray(own, 2), storeID: storeID)
+      {
+        return
+      }
+      guard registered.isEmpty, attempt == 1 else {
+        throw OpenError.encryption(
+          .wrongMasterKey(expected: registered.map { rows.text($0, 1) }, found: active.id))
+      }
+      // Where another process registers its key at the same time, the second look finds that.
+      try await pool.execute(
+        queries.registerMasterKey, Parameters(active.id, Bytea(active.check(storeID: storeID))))
+    }
+  }
+
+  private init(
+    _ configuration: EventLogConfiguration, _ pool: ConnectionPool, _ queries: Queries, _ storeID: UUID
+  ) {
+    self.configuration = configuration
+    self.storeID = storeID
+    self.pool = pool
+    self.queries = queries
+    let directory = StreamDirectory(queries)
+    let keyring: Keyring? =
+      switch configuration.encryption {
+      case .sealed(let keyring): keyring
+      case .off: nil
+      }
+    let keys = DataKeys(keyring, queries)
+    self.directory = directory
+    self.keys = keys
+    plaintextCategories = keyring == nil ? .all : .only(configuration.plaintextCategories)
+    let hints = Hints()
+    self.hints = hints
+    let announcer = Announcer(queries, hints)
+    appender = Appender(
+      pool: pool, statement: queries.append, limits: AppendQueue.Limits(lanes: configuration.appendLanes),
+      patience: configuration.appendPatience
+    ) { streams, rows, connection in
+      directory.learn(streams)
+      keys.confirm(rows)
+      announcer.appended(on: connection)
+    }
+  }
+
+  /// Waits for the appends under way, then closes every connection. Reading under way fails.
+  public func close() async {
+    await appender.drain()
+    listener.withLock { $0 }?.close()
+    pool.close()
+  }
+
+  // MARK: Appending
+
+  public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
+    let sealed = try await seal(appends) { () throws(PostgreSQLError) in
+      let lease = try await pool.lease()
+      return (lease.connection, lease)
+    }
+    let verdicts = try await appender.append(sealed).get()
+    return try await results(appends, verdicts)
+  }
+
+  /// Appends inside the caller's own transaction: it is committed, or not, with everything else in it.
+  ///
+  /// Append last, just before the transaction ends: readers of the log wait for a transaction that has appended and is
+  /// still open. Two transactions that append to the same streams in different order can deadlock, as with any rows;
+  /// one call with several ``StreamAppend``s cannot.
+  ///
+  /// - Throws: ``AppendError``. After a `conflict` nothing was written and the transaction can go on.
+  public func append(
+    _ appends: [StreamAppend], in transaction: borrowing Transaction
+  ) async throws(AppendError) -> [Appended] {
+    let connection = transaction.connection
+    let sealed = try await seal(appends) { () throws(PostgreSQLError) in (connection, nil) }
+    let call = AppendCall([AppendRequest(sealed)])
+    // What it says of new streams and keys is not learned: the transaction may be rolled back.
+    let rows = try await database { () throws(PostgreSQLError) in
+      try await connection.execute(queries.append, call.parameters)
+    }
+    return try await results(appends, call.verdicts(rows).verdicts[0])
+  }
+
+  /// Appends to one stream inside the caller's own transaction; see ``append(_:in:)``.
+  @discardableResult
+  public func append(
+    _ events: [EventData], to stream: StreamName, expecting expected: ExpectedVersion,
+    in transaction: borrowing Transaction
+  ) async throws(AppendError) -> Appended {
+    try await append([StreamAppend(events, to: stream, expecting: expected)], in: transaction)[0]
+  }
+
+  /// A transaction on a connection of the log's own pool.
+  public func withTransaction<R>(
+    isolation: IsolationLevel = .readCommitted, _ body: (borrowing Transaction) async throws -> R
+  ) async throws -> R {
+    try await pool.withTransaction(isolation: isolation, body)
+  }
+
+  /// Checks, finds ids and keys, seals.
+  private func seal(
+    _ appends: [StreamAppend], _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
+  ) async throws(AppendError) -> [SealedAppend] {
+    try AppendChecks.check(appends, maximumPayloadBytes: configuration.maximumPayloadBytes)
+    try await lookUp(appends, connect)
+    var sealed: [SealedAppend] = []
+    sealed.reserveCapacity(appends.count)
+    for append in appends {
+      let isPlain = plaintextCategories.contains(stream: append.stream)
+      var newKeys: [DataKeyRow] = []
+      var events: [SealedEvent] = []
+      events.reserveCapacity(append.events.count)
+      for event in append.events {
+        let occurredAt = event.occurredAt?.microsecondsSince2000
+        let envelope: [UInt8]
+        if isPlain {
+          envelope = Envelope.plaintext(event.payload)
+        } else {
+          let key = try key(for: event.subject ?? append.stream.description)
+          if let row = key.row, !newKeys.contains(where: { $0.id == row.id }) { newKeys.append(row) }
+          envelope = Envelope.seal(
+            event.payload, key: key.key,
+            context: EnvelopeContext(
+              eventID: event.id, stream: append.stream.description, type: event.type,
+              schemaVersion: event.schemaVersion, metadata: event.metadata.isEmpty ? nil : event.metadata.json,
+              occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
+        }
+        events.append(
+          SealedEvent(
+            id: event.id, type: event.type, schemaVersion: Int32(event.schemaVersion), occurredAt: occurredAt,
+            metadata: event.metadata.json, envelope: envelope))
+      }
+      sealed.append(
+        SealedAppend(
+          stream: append.stream, streamID: directory.id(of: append.stream) ?? 0, expected: append.expected,
+          events: events, newKeys: newKeys))
+    }
+    return sealed
+  }
+
+  private func key(for subject: String) throws(AppendError) -> DataKeys.Current {
+    if let current = keys.current(for: subject) { return current }
+    do { return try keys.make(for: subject) } catch { throw .encryption(error) }
+  }
+
+  /// Looks up what this process has not met yet. A stream that is expected to be new needs no look: the append itself
+  /// will say if it is not.
+  private func lookUp(
+    _ appends: [StreamAppend], _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
+  ) async throws(AppendError) {
+    var streams: [StreamName] = []
+    var subjects: Set<String> = []
+    for append in appends {
+      let isNew = append.expected.code == 0
+      if !isNew, directory.id(of: append.stream) == nil { streams.append(append.stream) }
+      guard !plaintextCategories.contains(stream: append.stream) else { continue }
+      for event in append.events {
+        let subject = event.subject ?? append.stream.description
+        if event.subject == nil, isNew { continue }
+        if keys.current(for: subject) == nil { subjects.insert(subject) }
+      }
+    }
+    guard !streams.isEmpty || !subjects.isEmpty else { return }
+    try await database { () throws(PostgreSQLError) in
+      let (connection, lease) = try await connect()
+      defer { withExtendedLifetime(lease) {} }
+      if !streams.isEmpty { try await directory.fetchIDs(of: streams, connection) }
+      if !subjects.isEmpty { try await keys.fetch(subjects: Array(subjects), connection) }
+    }
+  }
+
+  /// What the caller is told. A part that was there before is compared with what is asked now.
+  private func results(_ appends: [StreamAppend], _ verdicts: [Verdict]) async throws(AppendError) -> [Appended] {
+    for (append, verdict) in zip(appends, verdicts) {
+      if case .conflict(let actual) = verdict {
+        throw .conflict(VersionConflict(stream: append.stream, expected: append.expected, actual: actual))
+      }
+    }
+    var results: [Appended] = []
+    for (append, verdict) in zip(appends, verdicts) {
+      switch verdict {
+      case .appended(let firstVersion, let positions):
+        results.append(
+          Appended(stream: append.stream, firstVersion: firstVersion, positions: positions, wasDuplicate: false))
+      case .duplicate(let firstVersion, let streamID):
+        directory.learn([(append.stream, streamID)])
+        results.append(try await earlier(append, firstVersion))
+      case .conflict: preconditionFailure("handled above")
+      case .refusedWithGroup:
+        // Another part of this atomic append was there before, but this one was not: not the same append.
+        throw .duplicateEventID(id: duplicateID(appends, verdicts), stream: append.stream)
+      }
+    }
+    return results
+  }
+
+  private func duplicateID(_ appends: [StreamAppend], _ verdicts: [Verdict]) -> String {
+    for (append, verdict) in zip(appends, verdicts) {
+      if case .duplicate = verdict { return append.events[0].id.uuidString.lowercased() }
+    }
+    return ""
+  }
+
+  /// The result of the earlier try, if it wrote the same events.
+  private func earlier(_ append: StreamAppend, _ firstVersion: Int) async throws(AppendError) -> Appended {
+    let versions = firstVersion...(firstVersion + append.events.count - 1)
+    let recorded: [RecordedEvent]
+    do throws(ReadError) {
+      recorded = try await read(append.stream, StreamRange(versions: versions)).collect()
+    } catch {
+      switch error {
+      case .unavailable(let error): throw .outcomeUnknown(error)
+      case .database(let error): throw .database(error)
+      case .encryption(let error): throw .encryption(error)
+      case .cancelled: throw .cancelled
+      }
+    }
+    for (index, event) in append.events.enumerated() {
+      guard index < recorded.count, AppendChecks.isSame(event, recorded[index]) else {
+        throw .duplicateEventID(id: event.id.uuidString.lowercased(), stream: append.stream)
+      }
+    }
+    return Appended(
+      stream: append.stream, firstVersion: firstVersion, positions: recorded.map(\.position), wasDuplicate: true)
+  }
+
+  private func database<R>(_ body: () async throws(PostgreSQLError) -> R) async throws(AppendError) -> R {
+    do throws(PostgreSQLError) {
+      return try await body()
+    } catch {
+      if error.code == .cancelled { throw .cancelled }
+      throw error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error)
+    }
+  }
+
+  // MARK: Reading
+
+  public func read(_ stream: StreamName, _ range: StreamRange) -> EventSequence {
+    EventSequence { StreamPages(self, stream, range) }
+  }
+
+  public func readAll(after position: Position, where filter: LogFilter) -> EventSequence {
+    EventSequence { LogPages(self, after: position, filter) }
+  }
+
+  public func subscribe(after position: Position, where filter: LogFilter) -> EventSequence {
+    EventSequence { Subscription(self, after: position, filter) }
+  }
+
+  public func version(of stream: StreamName) async throws(ReadError) -> Int? {
+    try await reading { () throws(PostgreSQLError) in
+      let rows = try await pool.execute(queries.streamVersion, Parameters(stream.description))
+      return rows.isEmpty ? nil : Int(rows.int64(0, 0))
+    }
+  }
+
+  func makeDecoder() -> EventDecoder { EventDecoder(directory, keys, plaintextCategories) }
+
+  func reading<R>(_ body: () async throws(PostgreSQLError) -> R) async throws(ReadError) -> R {
+    do throws(PostgreSQLError) {
+      return try await body()
+    } catch {
+      if error.code == .cancelled { throw .cancelled }
+      throw error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error)
+    }
+  }
+
+  /// Sees to it that the server's hints arrive. Where that fails, readers go on by looking for themselves.
+  func listen() async {
+    guard configuration.listens else { return }
+    let needsConnection = listener.withLock { $0.map { $0.failure != nil } ?? true }
+    guard needsConnection, let connection = try? await Connection.connect(configuration.connection) else { return }
+    connection.onNotification { [hints] _ in hints.hint() }
+    guard (try? await connection.script("LISTEN \(queries.channel)")) != nil else {
+      connection.close()
+      return
+    }
+    let superseded = listener.withLock { current -> Connection? in
+      if let current, current.failure == nil { return connection }
+      current = connection
+      return nil
+    }
+    superseded?.close()
+  }
+}
+
+/// Why a store could not be opened.
+public enum OpenError: Error, Sendable, CustomStringConvertible {
+  /// The schema has no store, or one at another migration than this binary's.
+  case notMigrated(SchemaName, Migrator.Status)
+  case encryption(EncryptionError)
+  case unavailable(PostgreSQLError)
+  case database(PostgreSQLError)
+
+  public var description: String {
+    switch self {
+    case .notMigrated(let schema, .absent):
+      "there is no event store in schema \(schema): make one with `esctl migrate`"
+    case .notMigrated(let schema, .behind(let at, let missing)):
+      "the event store in schema \(schema) is at migration \(at), \(missing) behind: run `esctl migrate`"
+    case .notMigrated(let schema, .newer(let at)):
+      "the event store in schema \(schema) is at migration \(at), newer than this binary: use a newer binary"
+    case .notMigrated(let schema, .upToDate): "the event store in schema \(schema) is up to date"
+    case .encryption(let error): error.description
+    case .unavailable(let error): "the database is unavailable: \(error)"
+    case .database(let error): "the event store could not be opened: \(error)"
+    }
+  }
+}

@@ -1,0 +1,118 @@
+internal import PostgreSQL
+
+/// The pages of the log up to the horizon. Ranges of positions are asked for ahead, so that the server works while
+/// the consumer does.
+final class LogPages: EventPageSource {
+  private let log: PostgreSQLEventLog
+  private let filter: LogFilter
+  private let decoder: EventDecoder
+  private var lease: ConnectionPool.Lease?
+  private var pending: [PendingResult] = []
+  /// Up to where ranges have been asked for.
+  private var asked: Int64
+  /// The position of the last event that was read.
+  private var lastSeen: Int64
+  /// The newest connection of the process when the bound was taken.
+  private var newestConnection: UInt64 = .max
+  /// Everything up to here is decided; `nil` before the first page.
+  private var bound: Int64?
+  /// Numbers of the filter's categories; `nil` when it has none.
+  private var categories: [Int64]?
+  /// Positions a range: more when few events of a range pass the filter.
+  private var width: Int64
+
+  private static let rangesAhead = 3
+
+  init(_ log: PostgreSQLEventLog, after position: Position, _ filter: LogFilter) {
+    self.log = log
+    self.filter = filter
+    decoder = log.makeDecoder()
+    asked = position.rawValue
+    lastSeen = position.rawValue
+    width = Int64(log.configuration.pageSize)
+  }
+
+  func nextPage() async throws(ReadError) -> [RecordedEvent]? {
+    try await log.reading { () throws(PostgreSQLError) in
+      if bound == nil { try await start() }
+      return try await page()
+    }
+  }
+
+  /// For a reader that goes on after the end: looks how far the log is decided now, and whether that is further.
+  func extend() async throws(PostgreSQLError) -> Bool {
+    try await start()
+    if asked < bound ?? 0 { return true }
+    lease = nil
+    return false
+  }
+
+  /// After a lost connection: goes on after the last event that was seen.
+  func restart() {
+    lease = nil
+    pending = []
+    bound = nil
+    asked = lastSeen
+  }
+
+  private func start() async throws(PostgreSQLError) {
+    let lease = try await log.pool.lease()
+    if lease.connection.serial > newestConnection {
+      // The server may have crashed since the bound was taken; then positions that were drawn before, and never
+      // committed, are drawn again. Only a position that was seen is sure to be past.
+      pending = []
+      asked = lastSeen
+    }
+    self.lease = lease
+    if !filter.categories.isEmpty, categories?.count != filter.categories.count {
+      categories = try await log.directory.categoryIDs(filter.categories, lease.connection)
+    }
+    // The bound first; the events only in later statements, whose snapshots are younger.
+    bound = try await lease.connection.execute(log.queries.horizon).int64(0, 0)
+    newestConnection = Connection.newestSerial
+  }
+
+  private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
+    while true {
+      ask()
+      guard !pending.isEmpty else {
+        // Nothing under way: others may use the connection while this reader rests.
+        lease = nil
+        return nil
+      }
+      let result = pending.removeFirst()
+      let rows = try await result.rows()
+      ask()
+      adapt(rows.count)
+      guard rows.count > 0, let lease else { continue }
+      lastSeen = rows.int64(rows.count - 1, EventDecoder.Column.position)
+      return try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
+    }
+  }
+
+  private func ask() {
+    guard let lease, let bound else { return }
+    while pending.count < Self.rangesAhead, asked < bound {
+      let end = min(bound, asked + width)
+      pending.append(lease.connection.send(statement, parameters(end)))
+      asked = end
+    }
+  }
+
+  private var isFiltered: Bool { !filter.categories.isEmpty || !filter.types.isEmpty }
+
+  private var statement: Statement { isFiltered ? log.queries.logRangeFiltered : log.queries.logRange }
+
+  private func parameters(_ end: Int64) -> Parameters {
+    guard isFiltered else { return Parameters(asked, end) }
+    return Parameters(
+      asked, end, categories.map { BinaryArray($0) },
+      filter.types.isEmpty ? nil : BinaryArray(filter.types))
+  }
+
+  private func adapt(_ rows: Int) {
+    let wanted = log.configuration.pageSize
+    if rows < wanted / 4 { width = min(width * 2, 1_000_000) }
+    if rows > wanted * 2 { width = max(width / 2, Int64(wanted)) }
+  }
+}

@@ -1,0 +1,88 @@
+internal import FoundationEssentials
+internal import PostgreSQL
+
+/// The pages of one stream, forwards or backwards. The next page is fetched while the consumer works on this one.
+final class StreamPages: EventPageSource {
+  private let log: PostgreSQLEventLog
+  private let stream: StreamName
+  private let range: StreamRange
+  private let decoder: EventDecoder
+
+  private enum Progress {
+    case notStarted
+    case reading(ConnectionPool.Lease, streamID: Int64, PendingResult)
+    case finished
+  }
+  private var progress = Progress.notStarted
+  private var left: Int
+
+  init(_ log: PostgreSQLEventLog, _ stream: StreamName, _ range: StreamRange) {
+    self.log = log
+    self.stream = stream
+    self.range = range
+    decoder = log.makeDecoder()
+    left = range.limit
+  }
+
+  func nextPage() async throws(ReadError) -> [RecordedEvent]? {
+    do {
+      return try await log.reading { () throws(PostgreSQLError) in try await page() }
+    } catch {
+      progress = .finished
+      throw error
+    }
+  }
+
+  private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
+    if case .notStarted = progress { try await start() }
+    while case .reading(let lease, let streamID, let pending) = progress {
+      let rows = try await pending.rows()
+      let isLast = rows.count < pageSize(left) || rows.count == left
+      left -= rows.count
+      if isLast {
+        progress = .finished
+      } else {
+        send(lease, streamID, after: Int(rows.int64(rows.count - 1, EventDecoder.Column.version)))
+      }
+      guard rows.count > 0 else { break }
+      // On the lease in hand: its connection pipelines.
+      var events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
+      if let until = range.until { events.removeAll { $0.time > until } }
+      if !events.isEmpty { return events }
+    }
+    return nil
+  }
+
+  private func start() async throws(PostgreSQLError) {
+    progress = .finished
+    guard left > 0 else { return }
+    let lease = try await log.pool.lease()
+    var id = log.directory.id(of: stream)
+    if id == nil {
+      try await log.directory.fetchIDs(of: [stream], lease.connection)
+      id = log.directory.id(of: stream)
+    }
+    guard let id else { return }
+    send(lease, id, after: nil)
+  }
+
+  private func send(_ lease: ConnectionPool.Lease, _ streamID: Int64, after version: Int?) {
+    var first = range.versions.lowerBound
+    var last = range.versions.upperBound
+    if let version {
+      switch range.direction {
+      case .forwards: first = version + 1
+      case .backwards: last = version - 1
+      }
+    }
+    guard first <= last else {
+      progress = .finished
+      return
+    }
+    let statement = range.direction == .forwards ? log.queries.streamForwards : log.queries.streamBackwards
+    let pending = lease.connection.send(statement, Parameters(streamID, first, last, pageSize(left)))
+    progress = .reading(lease, streamID: streamID, pending)
+  }
+
+  private func pageSize(_ left: Int) -> Int { min(left, log.configuration.pageSize) }
+}

@@ -1,0 +1,43 @@
+internal import FoundationEssentials
+internal import PostgreSQL
+
+/// The statements of schema/queries, for one store's schema.
+struct Queries: Sendable {
+  let store: Statement
+  let registerMasterKey: Statement
+  let append: Statement
+  let horizon: Statement
+  let streamsByName: Statement
+  let streamsByID: Statement
+  let categoriesByName: Statement
+  let keysByID: Statement
+  let keysBySubject: Statement
+  let streamVersion: Statement
+  let streamForwards: Statement
+  let streamBackwards: Statement
+  let logRange: Statement
+  let logRangeFiltered: Statement
+  let notify: Statement
+  /// What appenders notify and readers listen to.
+  let channel: String
+
+  init(_ schema: SchemaName) {
+    func statement(_ text: String) -> Statement { Statement(text.replacing(":\"schema\"", with: schema.quoted)) }
+    store = statement(SQL.`queries/store`)
+    registerMasterKey = statement(SQL.`queries/register_master_key`)
+    append = statement(SQL.`queries/append`)
+    horizon = statement(SQL.`queries/horizon`)
+    streamsByName = statement(SQL.`queries/streams_by_name`)
+    streamsByID = statement(SQL.`queries/streams_by_id`)
+    categoriesByName = statement(SQL.`queries/categories_by_name`)
+    keysByID = statement(SQL.`queries/keys_by_id`)
+    keysBySubject = statement(SQL.`queries/keys_by_subject`)
+    streamVersion = statement(SQL.`queries/stream_version`)
+    streamForwards = statement(SQL.`queries/stream_forwards`)
+    streamBackwards = statement(SQL.`queries/stream_backwards`)
+    logRange = statement(SQL.`queries/log_range`)
+    logRangeFiltered = statement(SQL.`queries/log_range_filtered`)
+    notify = statement(SQL.`queries/notify`)
+    channel = "\(schema.name)_appended"
+  }
+}

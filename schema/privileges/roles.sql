@@ -1,0 +1,37 @@
+-- roles: two group roles a store, <schema>_writer (append and read) and <schema>_reader (read). Neither can change or
+-- remove an event, nor write to any table but through the functions. Grant them to your login roles.
+--
+-- Where the migrating role may not create roles, an administrator makes them first or goes without.
+DO $$
+DECLARE
+  store  text := current_schema();
+  writer text := current_schema() || '_writer';
+  reader text := current_schema() || '_reader';
+  name   text;
+BEGIN
+  EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM PUBLIC', store);
+  EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC', store);
+
+  FOREACH name IN ARRAY ARRAY[writer, reader] LOOP
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
+      IF NOT (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        CONTINUE;
+      END IF;
+      BEGIN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', name);
+      EXCEPTION WHEN duplicate_object OR unique_violation THEN
+        NULL;  -- Another database of the cluster made it just now.
+      END;
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', store, name);
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', store, name);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.horizon() TO %I', store, name);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.horizon_namespace() TO %I', store, name);
+  END LOOP;
+
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = writer) THEN
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.append TO %I', store, writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.register_master_key TO %I', store, writer);
+  END IF;
+END
+$$;

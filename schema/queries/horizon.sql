@@ -1,0 +1,2 @@
+-- horizon: the position up to which everything is decided.
+SELECT :"schema".horizon();

@@ -1,0 +1,6 @@
+-- log_range: every event after position $1 up to $2. Both lie below the horizon.
+SELECT position, stream_id, version, recorded_at, occurred_at, event_id, schema_version, type, metadata, data
+  FROM :"schema".events
+ WHERE position > $1
+   AND position <= $2
+ ORDER BY position;
