@@ -33,7 +33,7 @@ extension EmbeddedCluster {
     try socket.prepare(for: account)
     try files.write(
       ServerSettings(overrides: settings, socketDirectory: socket.path).text, to: files.settings, for: account)
-    removeStalePostmasterFile()
+    removeStaleFiles(socket)
     rotateLog()
     let deadline = ContinuousClock.now + .seconds(10)
     while true {
@@ -82,12 +82,13 @@ extension EmbeddedCluster {
     throw EmbeddedClusterError.startTimedOut(pid: pid, after: timeout, log: files.log)
   }
 
-  /// After a kill, and in a restarted container above all, the process id in the file can be a stranger's by now:
-  /// the server would take that process for itself and refuse to start. To be called when no server runs; should
-  /// one do so all the same, the server still finds its shared memory in use.
-  private func removeStalePostmasterFile() {
-    guard let server = PostmasterFile(in: files.data), RunningProcess(pid: server.pid) != nil else { return }
+  /// A killed server leaves files with its process id, for its data and for its socket. The next one refuses to
+  /// start while a process of that number exists: a stranger, as after the restart of a container, or what is left
+  /// of the killed one where nobody collects it. To be called when no server runs; should one do so all the same,
+  /// the new one still finds its shared memory in use.
+  private func removeStaleFiles(_ socket: SocketDirectory) {
     _ = unlink(files.data.appending("postmaster.pid").string)
+    _ = unlink(socket.path.appending(".s.PGSQL.\(ServerSettings.port).lock").string)
   }
 
   private func rotateLog() {

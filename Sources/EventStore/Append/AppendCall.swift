@@ -13,9 +13,20 @@ struct AppendCall {
   /// order only, which rules out deadlock.
   private let parts: [Part]
   private let requests: [AppendRequest]
+  /// Which part each event belongs to, where events are not to be taken part by part.
+  private let order: [Int32]?
+
+  /// One append a stream, in ascending order of ids that are all known, with their events in the order that `order`
+  /// gives: the part of each event. Each part stands alone.
+  init(interleaved appends: [SealedAppend], order: [Int32]) {
+    requests = appends.map { AppendRequest([$0]) }
+    parts = appends.enumerated().map { Part(append: $1, request: $0, index: 0) }
+    self.order = order
+  }
 
   init(_ requests: [AppendRequest]) {
     self.requests = requests
+    order = nil
     var parts: [Part] = []
     parts.reserveCapacity(requests.count)
     for (number, request) in requests.enumerated() {
@@ -57,37 +68,48 @@ struct AppendCall {
     var keyMasters = BinaryArray(of: TypeOID.text)
     var keyWrapped = BinaryArray(of: TypeOID.bytea)
 
+    func add(_ event: SealedEvent, of part: Int, offset: Int32) {
+      appendOf.append(Int32(part + 1))
+      offsets.append(offset)
+      eventIDs.append(event.id)
+      types.append(event.type)
+      schemaVersions.append(event.schemaVersion)
+      if let time = event.occurredAt { occurredAt.append(time) } else { occurredAt.appendNull() }
+      if event.metadata.isEmpty { metadata.appendNull() } else { metadata.append(event.metadata) }
+      data.append(event.envelope)
+    }
+
     var previous: StreamName?
     var offset: Int32 = 0
     for (number, part) in parts.enumerated() {
       let append = part.append
-      let ordinal = Int32(number + 1)
       streamIDs.append(append.streamID)
       if named { append.streamID == 0 ? names.append(append.stream.description) : names.appendNull() }
       expected.append(append.expected.code)
       if grouped { groups.append(Int32(part.request)) }
       firstIDs.append(append.events[0].id)
+      for key in append.newKeys {
+        keyOf.append(Int32(number + 1))
+        keyIDs.append(key.id)
+        keySubjects.append(key.subject)
+        keyMasters.append(key.masterKeyID)
+        keyWrapped.append(key.wrapped)
+      }
+      guard order == nil else { continue }
       if previous != append.stream {
         offset = 0
         previous = append.stream
       }
       for event in append.events {
         offset += 1
-        appendOf.append(ordinal)
-        offsets.append(offset)
-        eventIDs.append(event.id)
-        types.append(event.type)
-        schemaVersions.append(event.schemaVersion)
-        if let time = event.occurredAt { occurredAt.append(time) } else { occurredAt.appendNull() }
-        if event.metadata.isEmpty { metadata.appendNull() } else { metadata.append(event.metadata) }
-        data.append(event.envelope)
+        add(event, of: number, offset: offset)
       }
-      for key in append.newKeys {
-        keyOf.append(ordinal)
-        keyIDs.append(key.id)
-        keySubjects.append(key.subject)
-        keyMasters.append(key.masterKeyID)
-        keyWrapped.append(key.wrapped)
+    }
+    if let order {
+      var taken = [Int](repeating: 0, count: parts.count)
+      for part in order.lazy.map(Int.init) {
+        add(parts[part].append.events[taken[part]], of: part, offset: Int32(taken[part] + 1))
+        taken[part] += 1
       }
     }
 

@@ -22,7 +22,7 @@ package enum AppendChecks {
     }
   }
 
-  private static func check(_ event: EventData, _ maximumPayloadBytes: Int) throws(AppendError) {
+  static func check(_ event: EventData, _ maximumPayloadBytes: Int) throws(AppendError) {
     do throws(InvalidName) {
       try InvalidName.check(event.type, as: "event type", maximum: 256)
       if let subject = event.subject { try InvalidName.check(subject, as: "subject", maximum: 512) }

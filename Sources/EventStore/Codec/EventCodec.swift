@@ -42,7 +42,7 @@ public struct EventCodec: Sendable {
   }
 
   /// Raises payloads of `type` from schema version `version` to the next, by way of the Swift types of both shapes.
-  public mutating func upcast<Old: Decodable, New: Encodable>(
+  public mutating func upcast<Old: Decodable & SendableMetatype, New: Encodable & SendableMetatype>(
     _ type: String, from version: Int, _ transform: @escaping @Sendable (Old) throws -> New
   ) {
     upcast(type, from: version) { payload in

@@ -106,9 +106,7 @@ package enum JSONText {
     case UInt8(ascii: "\""): .string
     case UInt8(ascii: "t"), UInt8(ascii: "f"): .boolean
     case UInt8(ascii: "n"): .null
-    case UInt8(ascii: "-"): .number
-    case let digit? where (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit): .number
-    case let digit? where (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit): .number
+    case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): .number
     default: nil
     }
   }

@@ -1,7 +1,8 @@
 import CZstd
 import Synchronization
 
-/// Zstandard for payloads, with contexts that are used again: making one costs more than a small payload does.
+/// Zstandard for payloads, with contexts that are used again: making one costs more than a small payload
+/// does.
 enum Compression {
   /// Shorter payloads are left alone: they would save little.
   static let smallest = 1024
@@ -10,7 +11,8 @@ enum Compression {
   /// Compresses `source` into `target` when that saves at least a tenth.
   ///
   /// - Returns: The compressed length; nil when it does not pay, and `target` is then to be overwritten.
-  static func compress(_ source: UnsafeBufferPointer<UInt8>, into target: UnsafeMutablePointer<UInt8>) -> Int? {
+  static func compress(_ source: UnsafeBufferPointer<UInt8>, into target: UnsafeMutablePointer<UInt8>) -> Int?
+  {
     guard source.count >= smallest else { return nil }
     let limit = source.count - source.count / 10
     let context = compressors.take()
@@ -22,11 +24,13 @@ enum Compression {
 
   /// How long the content of a frame is, as its header says.
   ///
-  /// - Throws: ``PayloadError/malformed(_:)``: not a frame, a frame that does not say it, or more than `limit`.
+  /// - Throws: ``PayloadError/malformed(_:)``: not a frame, a frame that does not say it, or more than
+  ///   `limit`.
   static func contentSize(of frame: UnsafeRawBufferPointer, limit: Int) throws(PayloadError) -> Int {
     let size = ZSTD_getFrameContentSize(frame.baseAddress, frame.count)
     // zstd's two error values are the two largest; the header's macros for them are not visible from Swift.
-    guard size < UInt64.max - 1 else {
+    // What it says of a frame of zstd's that only carries notes is 0, and nothing empty is ever compressed.
+    guard size > 0, size < UInt64.max - 1 else {
       throw .malformed("expected a zstd frame that states its size, found \(frame.count) other bytes")
     }
     guard size <= UInt64(max(0, limit)) else {
@@ -41,7 +45,8 @@ enum Compression {
     defer { decompressors.giveBack(context) }
     var failed = true
     let bytes = [UInt8](unsafeUninitializedCapacity: size) { target, initialized in
-      let written = ZSTD_decompressDCtx(context.address, target.baseAddress, size, frame.baseAddress, frame.count)
+      let written = ZSTD_decompressDCtx(
+        context.address, target.baseAddress, size, frame.baseAddress, frame.count)
       initialized = ZSTD_isError(written) == 0 ? min(written, size) : 0
       failed = ZSTD_isError(written) != 0 || written != size
     }

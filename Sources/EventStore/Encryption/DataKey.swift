@@ -22,7 +22,8 @@ package final class DataKey: Sendable {
 
   /// Opens a key that the store kept.
   ///
-  /// - Throws: ``PayloadError/dataKeyAltered(key:)``: not what this master key wrapped for this id and subject.
+  /// - Throws: ``PayloadError/dataKeyAltered(key:)``: not what this master key wrapped for this id and
+  ///   subject.
   package convenience init(
     id: UUID, subject: String, wrapped: [UInt8], masterKey: MasterKey
   ) throws(PayloadError) {

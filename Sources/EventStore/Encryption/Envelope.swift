@@ -12,8 +12,8 @@ package import FoundationEssentials
 /// | 18 … 29 | | the nonce |
 /// | 30 … | | the ciphertext, then 16 bytes of tag |
 ///
-/// What a sealed envelope is bound to, and how, stands in ``EnvelopeContextView``. The length of a sealed payload
-/// is not hidden; where it was compressed, that length says how well it compresses.
+/// What a sealed envelope is bound to, and how, stands in ``EnvelopeContextView``. The length of a sealed
+/// payload is not hidden; where it was compressed, that length says how well it compresses.
 package enum Envelope {
   /// What an envelope says of itself before it is opened.
   package enum Header: Hashable, Sendable {
@@ -125,8 +125,8 @@ package enum Envelope {
     }.get()
   }
 
-  /// Opens an envelope, bound to borrowed bytes: allocates the payload and, where it is compressed, what it expands
-  /// from.
+  /// Opens an envelope, bound to borrowed bytes: allocates the payload and, where it is compressed, what it
+  /// expands from.
   package static func open(
     _ envelope: UnsafeRawBufferPointer, key: DataKey?, context: EnvelopeContextView, limit: Int = defaultLimit
   ) throws(PayloadError) -> Payload {

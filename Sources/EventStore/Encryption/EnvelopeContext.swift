@@ -53,7 +53,8 @@ package struct EnvelopeContext: Sendable, Hashable {
   }
 }
 
-/// An ``EnvelopeContext`` over borrowed bytes, such as those of a database row: valid only as long as they are.
+/// An ``EnvelopeContext`` over borrowed bytes, such as those of a database row: valid only as long as they
+/// are.
 package struct EnvelopeContextView {
   package var purpose: EnvelopeContext.Purpose
   package var eventID: UUID
@@ -79,8 +80,8 @@ package struct EnvelopeContextView {
     self.occurredAt = occurredAt
   }
 
-  // The additional data, frozen. Every part has a fixed length or its length before it, so that no two different
-  // contexts give the same bytes:
+  // The additional data, frozen. Every part has a fixed length or its length before it, so that no two
+  // different contexts give the same bytes:
   //   "eventstore event 1" or "eventstore snapshot 1"
   //   the envelope's first 18 bytes: algorithm, content and compression, key id
   //   16-byte event id | int32 schema version | 1 and int64 time, or 0 and eight zero bytes

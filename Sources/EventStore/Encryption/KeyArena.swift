@@ -3,9 +3,10 @@ import Synchronization
 
 /// Locked memory for keys, shared by all of the process.
 ///
-/// One key takes a slot of 544 bytes: its AES key schedule (512 bytes, 16-byte aligned) and the key itself (32).
-/// Slots lie in slabs that libsodium keeps out of core dumps, between guard pages, and locks in memory, so that
-/// they reach no swap. A slab stays when its slots are free: a process needs about as much again later.
+/// One key takes a slot of 544 bytes: its AES key schedule (512 bytes, 16-byte aligned) and the key itself
+/// (32). Slots lie in slabs that libsodium keeps out of core dumps, between guard pages, and locks in memory,
+/// so that they reach no swap. A slab stays when its slots are free: a process needs about as much again
+/// later.
 package enum KeyArena {
   static let slotSize = 544
   /// 64 KiB with the 16 bytes that `sodium_malloc` puts before a slab.
@@ -13,7 +14,8 @@ package enum KeyArena {
 
   /// A slot, owned by whoever took it.
   ///
-  /// Sendable: an address, no more. Its one owner (``SecretKey``) writes the memory before anyone else sees it.
+  /// Sendable: an address, no more. Its one owner (``SecretKey``) writes the memory before anyone else sees
+  /// it.
   struct Slot: @unchecked Sendable {
     let address: UnsafeMutableRawPointer
   }
@@ -40,7 +42,8 @@ package enum KeyArena {
       if let slot = state.free.popLast() { return slot }
       let size = slotSize * slotsPerSlab
       guard let slab = sodium_malloc(size) else { fatalError("out of memory for \(size) bytes of keys") }
-      // sodium_malloc locks the slab, but does not tell when it could not: asking again does, and costs no more.
+      // sodium_malloc locks the slab, but does not tell when it could not: asking again does, and costs no
+      // more.
       if sodium_mlock(slab, size) != 0 { state.shortfall += size }
       for index in (1..<slotsPerSlab).reversed() { state.free.append(Slot(address: slab + index * slotSize)) }
       return Slot(address: slab)

@@ -7,7 +7,8 @@
 /// mk_0123456789abcdef <base64 of 32 bytes>
 /// ```
 ///
-/// Whoever has the keyring can read the data; without it nobody can. Keep a copy, but not with the database's.
+/// Whoever has the keyring can read the data; without it nobody can. Keep a copy, but not with the
+/// database's.
 public struct Keyring: Sendable {
   /// In the order of the text, at least one.
   private let keys: [MasterKey]

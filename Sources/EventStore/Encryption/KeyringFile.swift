@@ -16,14 +16,17 @@ extension Keyring {
     let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else {
       let code = errno
-      throw code == ENOENT ? .keyringNotFound(path: path) : .keyringUnreadable(path: path, reason: reason(code))
+      throw code == ENOENT
+        ? .keyringNotFound(path: path) : .keyringUnreadable(path: path, reason: reason(code))
     }
     defer { close(descriptor) }
 
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .keyringUnreadable(path: path, reason: reason(errno)) }
     guard status.st_mode & S_IFMT == S_IFREG else { throw .keyringNotAFile(path: path) }
-    guard status.st_mode & 0o077 == 0 else { throw .keyringExposed(path: path, mode: status.st_mode & 0o7777) }
+    guard status.st_mode & 0o077 == 0 else {
+      throw .keyringExposed(path: path, mode: status.st_mode & 0o7777)
+    }
     guard status.st_size <= largestText else {
       throw .keyringTooLarge(source: "the keyring \(path)", limit: largestText)
     }
@@ -41,10 +44,11 @@ extension Keyring {
       UnsafeRawBufferPointer(rebasing: text.bytes[..<count]), source: "the keyring \(path)", bareKey: false)
   }
 
-  /// Makes a new key and a file for it, which only this user may read; folders that are missing are made as well.
+  /// Makes a new key and a file for it, which only this user may read; folders that are missing are made as
+  /// well.
   ///
-  /// The file appears whole or not at all, and is on disk when this returns. Of several processes that create it
-  /// at once, one does.
+  /// The file appears whole or not at all, and is on disk when this returns. Of several processes that create
+  /// it at once, one does.
   ///
   /// - Throws: ``EncryptionError/keyringExists(path:)``, with the file there untouched;
   ///   ``EncryptionError/keyringUnwritable(path:reason:)``; and where AES is missing

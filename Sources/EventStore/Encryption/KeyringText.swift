@@ -4,8 +4,8 @@ extension Keyring {
   /// The longest text that is read as a keyring, in bytes.
   static let largestText = 1 << 20
 
-  /// Reads a keyring from an environment variable's value or from what a vault or a command printed: the text of a
-  /// keyring, or a single key in base64 and nothing else.
+  /// Reads a keyring from an environment variable's value or from what a vault or a command printed: the text
+  /// of a keyring, or a single key in base64 and nothing else.
   ///
   /// The bytes are read where they are. They are the caller's to erase.
   ///
@@ -74,7 +74,8 @@ extension Keyring {
         throw .keyringMismatch(source: source, line: line, written: written, found: key.id)
       }
       guard !keys.contains(where: { $0.id == key.id }) else {
-        throw .keyringMalformed(source: source, line: line, problem: "key \(key.id) stands here a second time")
+        throw .keyringMalformed(
+          source: source, line: line, problem: "key \(key.id) stands here a second time")
       }
       keys.append(key)
     }
@@ -82,8 +83,8 @@ extension Keyring {
     return keyring
   }
 
-  /// Makes a new key and lends the line that adds it to a keyring, ended by a newline, to be printed into a vault.
-  /// It exists in no other place: what `body` does not keep is lost.
+  /// Makes a new key and lends the line that adds it to a keyring, ended by a newline, to be printed into a
+  /// vault. It exists in no other place: what `body` does not keep is lost.
   ///
   /// - Throws: What `body` throws. Traps where AES-256-GCM is unavailable.
   public static func withNewLine<R, Failure: Error>(
@@ -128,7 +129,8 @@ extension Keyring {
   private static func isID(_ field: Slice<UnsafeRawBufferPointer>) -> Bool {
     field.count == idSize && field.starts(with: "mk_".utf8)
       && field.dropFirst(3).allSatisfy {
-        (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
+        (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+          || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
       }
   }
 

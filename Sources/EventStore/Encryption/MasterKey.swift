@@ -1,8 +1,8 @@
 import CSodium
 package import FoundationEssentials
 
-/// A key that wraps data keys. It stays in the keyring and in the memory of this process; the database holds only
-/// its ``id`` and what it wrapped.
+/// A key that wraps data keys. It stays in the keyring and in the memory of this process; the database holds
+/// only its ``id`` and what it wrapped.
 public final class MasterKey: Sendable {
   /// `mk_` and 16 hexadecimal digits, derived from the key: the same key has the same id everywhere.
   public let id: String
@@ -52,9 +52,9 @@ public final class MasterKey: Sendable {
 
   // MARK: Data keys
 
-  // A wrapped key, frozen: format byte 1 | 12-byte nonce | 32-byte ciphertext | 16-byte tag.
-  // Additional data: "eventstore key 1" | 16-byte key id | subject | master key id. The first two and the last
-  // have a fixed length, so no two different bindings give the same bytes.
+  // A wrapped key, frozen: format byte 1 | 12-byte nonce | 32-byte ciphertext | 16-byte tag. Additional data:
+  // "eventstore key 1" | 16-byte key id | subject | master key id. The first two and the last have a fixed
+  // length, so no two different bindings give the same bytes.
   static let wrappedSize = 1 + SecretKey.nonceSize + SecretKey.byteCount + SecretKey.tagSize
 
   /// Seals a data key and binds it to its id and its subject.
@@ -62,8 +62,8 @@ public final class MasterKey: Sendable {
     dataKey.withBytes { sealed($0, count: SecretKey.byteCount, boundTo: keyBinding(keyID, subject)) }
   }
 
-  /// - Throws: ``PayloadError/dataKeyAltered(key:)`` when the wrapped bytes, the id or the subject are not those
-  ///   that were wrapped, or another master key wrapped them.
+  /// - Throws: ``PayloadError/dataKeyAltered(key:)`` when the wrapped bytes, the id or the subject are not
+  ///   those that were wrapped, or another master key wrapped them.
   func unwrap(_ wrapped: [UInt8], keyID: UUID, subject: String) throws(PayloadError) -> SecretKey {
     guard wrapped.count == Self.wrappedSize else { throw .dataKeyAltered(key: keyID.uuidString.lowercased()) }
     let binding = keyBinding(keyID, subject)
@@ -87,7 +87,8 @@ public final class MasterKey: Sendable {
   // The proof, frozen: format byte 1 | 12-byte nonce | 16-byte ciphertext (of the store id) | 16-byte tag.
   // Additional data: "eventstore proof 1" | 16-byte store id | master key id.
 
-  /// Bytes that a store keeps beside this key's id, and that only this key can make: see ``verifies(check:storeID:)``.
+  /// Bytes that a store keeps beside this key's id, and that only this key can make: see
+  /// ``verifies(check:storeID:)``.
   package func check(storeID: UUID) -> [UInt8] {
     let plain = withUnsafeBytes(of: storeID.uuid) { Array($0) }
     return sealed(plain, count: plain.count, boundTo: proofBinding(storeID))

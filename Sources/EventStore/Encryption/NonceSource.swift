@@ -4,8 +4,8 @@ import Synchronization
 
 /// 96-bit random nonces for AES-GCM, drawn from the system 4 KiB at a time.
 ///
-/// Random nonces allow 2^32 seals with one key (NIST SP 800-38D); a data key belongs to one subject, so that no
-/// key comes near it.
+/// Random nonces allow 2^32 seals with one key (NIST SP 800-38D); a data key belongs to one subject, so that
+/// no key comes near it.
 enum NonceSource {
   private static let poolSize = 4096
   /// The first 16 bytes hold how many bytes are left, so that count and bytes share a page.
@@ -19,8 +19,8 @@ enum NonceSource {
 
   private static let pool = Mutex(Pool(page: makePage()))
 
-  /// A child of `fork` must not draw the nonces that its parent draws. The kernel hands it this page zeroed, so
-  /// that it finds no bytes left and draws its own.
+  /// A child of `fork` must not draw the nonces that its parent draws. The kernel hands it this page zeroed,
+  /// so that it finds no bytes left and draws its own.
   private static func makePage() -> UnsafeMutableRawPointer? {
     guard
       let page = mmap(nil, poolSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),

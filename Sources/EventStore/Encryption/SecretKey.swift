@@ -37,7 +37,8 @@ struct SecretKey: ~Copyable, @unchecked Sendable {
     body(Self.raw(in: slot))
   }
 
-  /// Seals `count` bytes at `message` and writes them, then the 16-byte tag, to `output`, which may be `message`.
+  /// Seals `count` bytes at `message` and writes them, then the 16-byte tag, to `output`, which may be
+  /// `message`.
   @inline(__always)
   borrowing func seal(
     _ message: UnsafePointer<UInt8>?, count: Int, nonce: UnsafePointer<UInt8>,
@@ -46,14 +47,15 @@ struct SecretKey: ~Copyable, @unchecked Sendable {
     // It can only fail by a message of 64 GiB, and then libsodium itself ends the process.
     _ = crypto_aead_aes256gcm_encrypt_afternm(
       output, nil, message, UInt64(count),
-      additionalData.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt64(additionalData.count), nil, nonce,
+      additionalData.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt64(additionalData.count), nil,
+      nonce,
       Self.schedule(in: slot))
   }
 
   /// Opens `count` bytes (ciphertext and tag) and writes `count - 16` bytes to `output`.
   ///
-  /// - Returns: `false` when ciphertext, tag, nonce or additional data are not those that were sealed; the output
-  ///   holds nothing then.
+  /// - Returns: `false` when ciphertext, tag, nonce or additional data are not those that were sealed; the
+  ///   output holds nothing then.
   @inline(__always)
   borrowing func open(
     _ sealed: UnsafePointer<UInt8>, count: Int, nonce: UnsafePointer<UInt8>,

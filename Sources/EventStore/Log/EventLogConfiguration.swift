@@ -26,6 +26,10 @@ public struct EventLogConfiguration: Sendable {
   /// mode; readers then poll.
   public var listens = true
 
+  /// Refuses appends. A reader may hold any master key, or none: events whose payload it cannot open say so, one by
+  /// one.
+  public var isReadOnly = false
+
   public enum Encryption: Sendable {
     /// Payloads are sealed under keys that the keyring's active master key wraps.
     case sealed(Keyring)

@@ -26,7 +26,7 @@ public final class PostgreSQLEventLog: EventLog {
   let directory: StreamDirectory
   let keys: DataKeys
   let hints: Hints
-  private let plaintextCategories: PlaintextCategories
+  let plaintextCategories: PlaintextCategories
   private let appender: Appender
   private let listener = Mutex<Connection?>(nil)
 
@@ -68,7 +68,7 @@ public final class PostgreSQLEventLog: EventLog {
       }
       let queries = Queries(configuration.schema)
       let storeID = try await pool.execute(queries.store).uuid(0, 0)
-      if case .sealed(let keyring) = configuration.encryption {
+      if case .sealed(let keyring) = configuration.encryption, !configuration.isReadOnly {
         try await claim(storeID, keyring, queries, pool)
       }
       return PostgreSQLEventLog(configuration, pool, queries, storeID)
@@ -192,6 +192,7 @@ public final class PostgreSQLEventLog: EventLog {
   private func seal(
     _ appends: [StreamAppend], _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
   ) async throws(AppendError) -> [SealedAppend] {
+    guard !configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
     try AppendChecks.check(appends, maximumPayloadBytes: configuration.maximumPayloadBytes)
     try await lookUp(appends, connect)
     var sealed: [SealedAppend] = []
@@ -202,24 +203,9 @@ public final class PostgreSQLEventLog: EventLog {
       var events: [SealedEvent] = []
       events.reserveCapacity(append.events.count)
       for event in append.events {
-        let occurredAt = event.occurredAt?.microsecondsSince2000
-        let envelope: [UInt8]
-        if isPlain {
-          envelope = Envelope.plaintext(event.payload)
-        } else {
-          let key = try key(for: event.subject ?? append.stream.description)
-          if let row = key.row, !newKeys.contains(where: { $0.id == row.id }) { newKeys.append(row) }
-          envelope = Envelope.seal(
-            event.payload, key: key.key,
-            context: EnvelopeContext(
-              eventID: event.id, stream: append.stream.description, type: event.type,
-              schemaVersion: event.schemaVersion, metadata: event.metadata.isEmpty ? nil : event.metadata.json,
-              occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
-        }
-        events.append(
-          SealedEvent(
-            id: event.id, type: event.type, schemaVersion: Int32(event.schemaVersion), occurredAt: occurredAt,
-            metadata: event.metadata.json, envelope: envelope))
+        let (sealed, key) = try seal(event, for: append.stream, isPlain: isPlain)
+        events.append(sealed)
+        if let key, !newKeys.contains(where: { $0.id == key.id }) { newKeys.append(key) }
       }
       sealed.append(
         SealedAppend(
@@ -227,6 +213,31 @@ public final class PostgreSQLEventLog: EventLog {
           events: events, newKeys: newKeys))
     }
     return sealed
+  }
+
+  /// The event as its row wants it, and its data key where the store may not have that yet.
+  func seal(
+    _ event: EventData, for stream: StreamName, isPlain: Bool
+  ) throws(AppendError) -> (SealedEvent, DataKeyRow?) {
+    let occurredAt = event.occurredAt?.microsecondsSince2000
+    var newKey: DataKeyRow?
+    let envelope: [UInt8]
+    if isPlain {
+      envelope = Envelope.plaintext(event.payload)
+    } else {
+      let key = try key(for: event.subject ?? stream.description)
+      newKey = key.row
+      envelope = Envelope.seal(
+        event.payload, key: key.key,
+        context: EnvelopeContext(
+          eventID: event.id, stream: stream.description, type: event.type, schemaVersion: event.schemaVersion,
+          metadata: event.metadata.isEmpty ? nil : event.metadata.json,
+          occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
+    }
+    let sealed = SealedEvent(
+      id: event.id, type: event.type, schemaVersion: Int32(event.schemaVersion), occurredAt: occurredAt,
+      metadata: event.metadata.json, envelope: envelope)
+    return (sealed, newKey)
   }
 
   private func key(for subject: String) throws(AppendError) -> DataKeys.Current {
@@ -315,7 +326,7 @@ public final class PostgreSQLEventLog: EventLog {
       stream: append.stream, firstVersion: firstVersion, positions: recorded.map(\.position), wasDuplicate: true)
   }
 
-  private func database<R>(_ body: () async throws(PostgreSQLError) -> R) async throws(AppendError) -> R {
+  func database<R>(_ body: () async throws(PostgreSQLError) -> R) async throws(AppendError) -> R {
     do throws(PostgreSQLError) {
       return try await body()
     } catch {

@@ -18,6 +18,8 @@ struct Queries: Sendable {
   let logRange: Statement
   let logRangeFiltered: Statement
   let notify: Statement
+  let streamIDs: Statement
+  let streamEvents: Statement
   /// What appenders notify and readers listen to.
   let channel: String
 
@@ -38,6 +40,8 @@ struct Queries: Sendable {
     logRange = statement(SQL.`queries/log_range`)
     logRangeFiltered = statement(SQL.`queries/log_range_filtered`)
     notify = statement(SQL.`queries/notify`)
+    streamIDs = statement(SQL.`queries/stream_ids`)
+    streamEvents = statement(SQL.`queries/stream_events`)
     channel = "\(schema.name)_appended"
   }
 }

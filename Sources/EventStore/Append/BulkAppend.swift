@@ -1,0 +1,212 @@
+public import FoundationEssentials
+internal import DequeModule
+internal import PostgreSQL
+
+/// Appends many events of many streams in exactly the given order, positions included, and skips those that are there
+/// already: for imports.
+///
+/// One connection, several batches under way. A batch is written whole or not at all, in order, so that after a
+/// failure the log holds a beginning of the input; doing the same again goes on from there. Between batches other
+/// writers may append to the same streams; events then follow theirs.
+public final class BulkAppend {
+  public struct Progress: Sendable, Hashable {
+    /// Written by this object.
+    public var added = 0
+    /// There before, by their ids.
+    public var skipped = 0
+  }
+
+  private struct Row {
+    let stream: StreamName
+    let event: EventData
+    let version: Int?
+  }
+
+  private final class Stream {
+    let id: Int64
+    /// Where the stream will be once everything that was sent is written.
+    var version: Int
+    let isPlain: Bool
+    /// Ids that were there when this import met the stream.
+    let known: Set<UUID>
+
+    init(id: Int64, version: Int, isPlain: Bool, known: Set<UUID>) {
+      self.id = id
+      self.version = version
+      self.isPlain = isPlain
+      self.known = known
+    }
+  }
+
+  private struct Flight {
+    let rows: [Row]
+    let call: AppendCall
+    let parts: [SealedAppend]
+    let result: PendingResult
+  }
+
+  private static let batchEvents = 1000
+  private static let batchBytes = 1 << 20
+  private static let batchesInFlight = 3
+
+  private let log: PostgreSQLEventLog
+  private var lease: ConnectionPool.Lease?
+  private var rows: [Row] = []
+  private var bytes = 0
+  private var streams: [StreamName: Stream] = [:]
+  private var flights: Deque<Flight> = []
+  public private(set) var progress = Progress()
+
+  public init(_ log: PostgreSQLEventLog) { self.log = log }
+
+  /// Adds an event to the end of `stream`.
+  ///
+  /// - Parameter version: Where it must come to stand in its stream; `nil`: wherever the stream ends.
+  /// - Throws: ``AppendError``: `invalid` for an event that is wrong by itself or would get another version.
+  public func append(_ event: EventData, to stream: StreamName, version: Int? = nil) async throws(AppendError) {
+    guard !log.configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
+    try AppendChecks.check(event, log.configuration.maximumPayloadBytes)
+    rows.append(Row(stream: stream, event: event, version: version))
+    bytes += event.payload.bytes.count
+    if rows.count >= Self.batchEvents || bytes >= Self.batchBytes { try await flush() }
+  }
+
+  /// Waits until everything is written.
+  @discardableResult
+  public func finish() async throws(AppendError) -> Progress {
+    try await flush()
+    while !flights.isEmpty { try await land() }
+    lease = nil
+    return progress
+  }
+
+  private func flush() async throws(AppendError) {
+    guard !rows.isEmpty else { return }
+    let batch = rows
+    rows.removeAll(keepingCapacity: true)
+    bytes = 0
+    try await send(batch)
+    while flights.count >= Self.batchesInFlight { try await land() }
+  }
+
+  private func send(_ batch: [Row]) async throws(AppendError) {
+    let connection = try await meet(batch)
+    var sent: [Row] = []
+    var order: [Int32] = []
+    var partOf: [StreamName: Int] = [:]
+    var parts: [(stream: Stream, name: StreamName, events: [SealedEvent], keys: [DataKeyRow])] = []
+    for row in batch {
+      guard let stream = streams[row.stream] else { preconditionFailure("met above") }
+      if stream.known.contains(row.event.id) {
+        progress.skipped += 1
+        continue
+      }
+      let (event, key) = try log.seal(row.event, for: row.stream, isPlain: stream.isPlain)
+      let part: Int
+      if let known = partOf[row.stream] {
+        part = known
+      } else {
+        part = parts.count
+        partOf[row.stream] = part
+        parts.append((stream, row.stream, [], []))
+      }
+      parts[part].events.append(event)
+      if let key, !parts[part].keys.contains(where: { $0.id == key.id }) { parts[part].keys.append(key) }
+      let version = stream.version + parts[part].events.count
+      if let wanted = row.version, wanted != version {
+        throw .invalid(
+          "event \(row.event.id.uuidString.lowercased()) is version \(wanted) of stream \(row.stream), but would "
+            + "become version \(version): import whole streams, in order, into a store that lacks them")
+      }
+      order.append(Int32(part))
+      sent.append(row)
+    }
+    guard !parts.isEmpty else { return }
+    // Ascending ids, as the append function wants them.
+    let sorted = parts.indices.sorted { parts[$0].stream.id < parts[$1].stream.id }
+    var rank = [Int32](repeating: 0, count: parts.count)
+    for (new, old) in sorted.enumerated() { rank[old] = Int32(new) }
+    let appends = sorted.map { index in
+      SealedAppend(
+        stream: parts[index].name, streamID: parts[index].stream.id, expected: .exact(parts[index].stream.version),
+        events: parts[index].events, newKeys: parts[index].keys)
+    }
+    for part in parts { part.stream.version += part.events.count }
+    let call = AppendCall(interleaved: appends, order: order.map { rank[Int($0)] })
+    flights.append(
+      Flight(
+        rows: sent, call: call, parts: appends, result: connection.send(log.queries.append, call.parameters)))
+  }
+
+  /// Waits for the oldest batch.
+  private func land() async throws(AppendError) {
+    let flight = flights.removeFirst()
+    let rows = try await log.database { () throws(PostgreSQLError) in try await flight.result.outcome().get() }
+    let verdicts = flight.call.verdicts(rows).verdicts
+    var failed: Set<StreamName> = []
+    for (part, verdict) in zip(flight.parts, verdicts) {
+      if case .appended = verdict[0] {
+        progress.added += part.events.count
+        log.keys.confirm(part.newKeys)
+      } else {
+        failed.insert(part.stream)
+      }
+    }
+    guard !failed.isEmpty else { return }
+    // Someone else appended to these streams, perhaps the same import in another process. Batches that were sent after
+    // this one have failed for them too: see where the streams are now, and send what is still missing, in order.
+    var missing = flight.rows.filter { failed.contains($0.stream) }
+    while let later = flights.popFirst() {
+      let rows = try await log.database { () throws(PostgreSQLError) in try await later.result.outcome().get() }
+      for (part, verdict) in zip(later.parts, later.call.verdicts(rows).verdicts) {
+        if case .appended = verdict[0] {
+          progress.added += part.events.count
+          log.keys.confirm(part.newKeys)
+        } else {
+          failed.insert(part.stream)
+          missing += later.rows.filter { $0.stream == part.stream }
+        }
+      }
+    }
+    for stream in failed { streams[stream] = nil }
+    try await send(missing)
+  }
+
+  /// Learns where streams are that this import has not met, and which of their events are there.
+  private func meet(_ batch: [Row]) async throws(AppendError) -> Connection {
+    var new: Set<StreamName> = []
+    var subjects: Set<String> = []
+    for row in batch {
+      if streams[row.stream] == nil { new.insert(row.stream) }
+      if let subject = row.event.subject, log.keys.current(for: subject) == nil { subjects.insert(subject) }
+    }
+    return try await log.database { () throws(PostgreSQLError) in
+      let lease: ConnectionPool.Lease
+      if let current = self.lease { lease = current } else { lease = try await log.pool.lease() }
+      self.lease = lease
+      let connection = lease.connection
+      if !new.isEmpty {
+        // Committed before they are used, so that their ids are theirs for good.
+        let names = BinaryArray(new.map(\.description).sorted())
+        let made = try await connection.execute(log.queries.streamIDs, Parameters(names))
+        let ids = made.indices.map { (StreamName(trusted: made.text($0, 0)), made.int64($0, 1)) }
+        log.directory.learn(ids)
+        let found = try await connection.execute(
+          log.queries.streamEvents, Parameters(BinaryArray(ids.map(\.1))), timeout: .seconds(600))
+        var known: [Int64: Set<UUID>] = [:]
+        var versions: [Int64: Int] = [:]
+        for index in found.indices {
+          known[found.int64(index, 0), default: []].insert(found.uuid(index, 2))
+          versions[found.int64(index, 0)] = Int(found.int64(index, 1))
+        }
+        for (name, id) in ids {
+          let isPlain = log.plaintextCategories.contains(stream: name)
+          streams[name] = Stream(id: id, version: versions[id] ?? 0, isPlain: isPlain, known: known[id] ?? [])
+          if !isPlain, log.keys.current(for: name.description) == nil { subjects.insert(name.description) }
+        }
+      }
+      if !subjects.isEmpty { try await log.keys.fetch(subjects: Array(subjects), connection) }
+      return connection
+    }
+  }
+}
