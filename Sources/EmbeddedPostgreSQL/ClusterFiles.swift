@@ -28,12 +28,14 @@ struct ClusterFiles: Sendable, Hashable {
 
   static let settingsName = "eventstore.conf"
 
-  /// Everything that belongs to the cluster, leftovers of interrupted runs included, and nothing else: callers may
-  /// keep files of their own in the same directory.
+  /// Everything that belongs to the cluster, leftovers of interrupted runs included, and nothing else:
+  /// callers may keep files of their own in the same directory.
   var ownEntries: [FilePath] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.string)) ?? []
     let own: Set<String> = ["data", "socket", "postgres.log", "postgres.log.old", "lock"]
-    return names.filter { own.contains($0) || $0.hasPrefix(Self.unfinishedPrefix) }.map { directory.appending($0) }
+    return names.filter { own.contains($0) || $0.hasPrefix(Self.unfinishedPrefix) }.map {
+      directory.appending($0)
+    }
   }
 
   private static let unfinishedPrefix = "data.new-"
@@ -110,6 +112,7 @@ struct ClusterFiles: Sendable, Hashable {
     do {
       let file = try FileDescriptor.open(path, .writeOnly, options: [.append, .closeOnExec])
       try file.closeAfter { _ = try file.writeAll(text.utf8) }
+      sync(path)
     } catch let error as Errno {
       throw EmbeddedClusterError.refused(operation: "write", path: path, error)
     }
@@ -120,6 +123,14 @@ struct ClusterFiles: Sendable, Hashable {
     guard Glibc.rename(old.string, new.string) == 0 else {
       throw EmbeddedClusterError.refused(operation: "rename to \(new)", path: old, Errno(rawValue: errno))
     }
+  }
+
+  /// Has the disk keep what was written to a file, or which names stand in a directory. Some file systems
+  /// cannot.
+  func sync(_ path: FilePath) {
+    guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else { return }
+    _ = fsync(file.rawValue)
+    try? file.close()
   }
 
   func size(of path: FilePath) -> Int64 {

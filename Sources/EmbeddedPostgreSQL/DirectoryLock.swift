@@ -1,8 +1,8 @@
 import Glibc
 import SystemPackage
 
-/// A lock that processes take turns on: starting, stopping and making a cluster happen one at a time. The kernel
-/// frees it when its holder dies.
+/// A lock that processes take turns on: starting, stopping and making a cluster happen one at a time. The
+/// kernel frees it when its holder dies.
 struct DirectoryLock: ~Copyable {
   private let descriptor: FileDescriptor
 
@@ -21,7 +21,8 @@ struct DirectoryLock: ~Copyable {
         throw EmbeddedClusterError.refused(operation: "open", path: path, error)
       }
       if flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 {
-        // The file may have been removed, with its cluster, between open and lock: then the lock is worth nothing.
+        // The file may have been removed, with its cluster, between open and lock: then the lock is worth
+        // nothing.
         if Self.isSame(descriptor, path) {
           self.descriptor = descriptor
           return

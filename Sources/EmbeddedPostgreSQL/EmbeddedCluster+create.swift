@@ -1,13 +1,12 @@
-public import SystemPackage
-
 import FoundationEssentials
 import Glibc
+public import SystemPackage
 
 extension EmbeddedCluster {
   /// Makes the cluster unless there is one. Does not start it.
   ///
-  /// The cluster appears in one step, complete: a run that is interrupted leaves nothing that the next one would
-  /// take for a cluster.
+  /// The cluster appears in one step, complete: a run that is interrupted leaves nothing that the next one
+  /// would take for a cluster.
   ///
   /// - Throws: ``EmbeddedClusterError``, ``PostgreSQLInstallationError``, `CancellationError`.
   public func createIfAbsent() async throws {
@@ -15,8 +14,8 @@ extension EmbeddedCluster {
     try await locked { try await createUnlocked() }
   }
 
-  /// Makes a cluster as a copy of one that is stopped: several times faster than making a new one, which is what a
-  /// test run wants. The copy uses the same server as its template.
+  /// Makes a cluster as a copy of one that is stopped: several times faster than making a new one, which is
+  /// what a test run wants. The copy uses the same server as its template.
   ///
   /// - Parameters:
   ///   - template: An existing cluster, not running.
@@ -69,6 +68,9 @@ extension EmbeddedCluster {
     do {
       try await initialise(unfinished, with: server, as: account)
       try files.rename(unfinished, to: files.data)
+      // Should the power fail later, the data must not be found under the name of a leftover.
+      files.sync(directory)
+      files.sync(directory.removingLastComponent())
     } catch {
       try? FileManager.default.removeItem(atPath: unfinished.string)
       throw error
@@ -82,8 +84,8 @@ extension EmbeddedCluster {
     var arguments = [
       "-D", data.string, "--username", Self.role, "--auth-local=trust", "--auth-host=reject",
       "--encoding=UTF8", "--data-checksums", "--no-instructions",
-      // Text is compared byte by byte: fast, and no upgrade of the C library can spoil an index. Letters of all
-      // alphabets are still known where the system has the locale.
+      // Text is compared byte by byte: fast, and no upgrade of the C library can spoil an index. Letters of
+      // all alphabets are still known where the system has the locale.
       "--locale=C", "--lc-ctype=\(Self.hasUTF8Locale ? "C.UTF-8" : "C")",
     ]
     if !isDurable { arguments.append("--no-sync") }
@@ -105,14 +107,16 @@ extension EmbeddedCluster {
   func prepareDirectory(for account: ServerAccount) async throws {
     try files.makePrivateDirectory(directory)
     guard let owner = account.owner, case .account(_, _, let name) = account else { return }
+    let above = directory.removingLastComponent()
+    do {
+      try await ServerCommand("/bin/sh", ["-c", "cd \"$1\"", "sh", above.string], as: account, in: "/")
+        .output()
+    } catch is EmbeddedClusterError {
+      throw EmbeddedClusterError.unreachable(directory: directory, account: name)
+    }
     try files.give(directory, to: account)
     for entry in files.ownEntries where files.owner(of: entry) != owner.user {
       try await ServerCommand("/bin/chown", ["-R", "\(owner.user):\(owner.group)", entry.string]).output()
-    }
-    do {
-      try await ServerCommand("/bin/sh", ["-c", "cd \"$1\"", "sh", directory.string], as: account, in: "/").output()
-    } catch is EmbeddedClusterError {
-      throw EmbeddedClusterError.unreachable(directory: directory, account: name)
     }
   }
 

@@ -2,16 +2,17 @@ import Glibc
 import SystemPackage
 
 extension EmbeddedCluster {
-  /// Starts the server unless it runs, making the cluster first if there is none, and returns where to connect.
+  /// Starts the server unless it runs, making the cluster first if there is none, and returns where to
+  /// connect.
   ///
-  /// When the server runs already this only looks at two files and the socket. The server goes on running when this
-  /// process ends, by Ctrl-C too, and holds none of its files open.
+  /// When the server runs already this only looks at two files and the socket. The server goes on running
+  /// when this process ends, by Ctrl-C too, and holds none of its files open.
   ///
-  /// - Parameter timeout: How long to wait until the server accepts connections. After a crash it replays its log
-  ///   first, which can take minutes.
+  /// - Parameter timeout: How long to wait until the server accepts connections. After a crash it replays its
+  ///   log first, which can take minutes.
   /// - Returns: A connection string for libpq.
-  /// - Throws: ``EmbeddedClusterError``, ``PostgreSQLInstallationError``, `CancellationError` (the server may then be
-  ///   running).
+  /// - Throws: ``EmbeddedClusterError``, ``PostgreSQLInstallationError``, `CancellationError` (the server may
+  ///   then be running).
   @discardableResult
   public func start(timeout: Duration = .seconds(120)) async throws -> String {
     if let connection = connectionString() { return connection }
@@ -32,7 +33,8 @@ extension EmbeddedCluster {
     try await prepareDirectory(for: account)
     try socket.prepare(for: account)
     try files.write(
-      ServerSettings(overrides: settings, socketDirectory: socket.path).text, to: files.settings, for: account)
+      ServerSettings(overrides: settings, socketDirectory: socket.path).text, to: files.settings, for: account
+    )
     removeStaleFiles(socket)
     rotateLog()
     let deadline = ContinuousClock.now + .seconds(10)
@@ -50,8 +52,8 @@ extension EmbeddedCluster {
     }
   }
 
-  /// The shell leaves the server behind in a session of its own and tells its process id. `pg_ctl start` does the
-  /// same, but looks for the server only every 100 ms.
+  /// The shell leaves the server behind in a session of its own and tells its process id. `pg_ctl start` does
+  /// the same, but looks for the server only every 100 ms.
   private func launch(_ server: PostgreSQLInstallation, as account: ServerAccount) async throws -> Int32 {
     let script = #"umask 077; log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1 & echo $!"#
     let line = account.prefix + [server.server.string, "-D", files.data.string]
@@ -82,10 +84,10 @@ extension EmbeddedCluster {
     throw EmbeddedClusterError.startTimedOut(pid: pid, after: timeout, log: files.log)
   }
 
-  /// A killed server leaves files with its process id, for its data and for its socket. The next one refuses to
-  /// start while a process of that number exists: a stranger, as after the restart of a container, or what is left
-  /// of the killed one where nobody collects it. To be called when no server runs; should one do so all the same,
-  /// the new one still finds its shared memory in use.
+  /// A killed server leaves files with its process id, for its data and for its socket. The next one refuses
+  /// to start while a process of that number exists: a stranger, as after the restart of a container, or what
+  /// is left of the killed one where nobody collects it. To be called when no server runs; should one do so
+  /// all the same, the new one still finds its shared memory in use.
   private func removeStaleFiles(_ socket: SocketDirectory) {
     _ = unlink(files.data.appending("postmaster.pid").string)
     _ = unlink(socket.path.appending(".s.PGSQL.\(ServerSettings.port).lock").string)

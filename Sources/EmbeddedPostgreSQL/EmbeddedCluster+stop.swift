@@ -11,8 +11,8 @@ extension EmbeddedCluster {
     try await locked { try await stopUnlocked(mode: mode, timeout: timeout) }
   }
 
-  /// Stops the server and removes the cluster with all its data. Files that the caller keeps in the same directory
-  /// stay; the directory itself goes when it is empty.
+  /// Stops the server and removes the cluster with all its data. Files that the caller keeps in the same
+  /// directory stay; the directory itself goes when it is empty.
   ///
   /// - Throws: ``EmbeddedClusterError``, `CancellationError`.
   public func destroy() async throws {

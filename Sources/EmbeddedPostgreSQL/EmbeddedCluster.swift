@@ -1,6 +1,7 @@
 public import SystemPackage
 
-/// A private PostgreSQL cluster in a directory: made on first use, durable, reached through a Unix socket only.
+/// A private PostgreSQL cluster in a directory: made on first use, durable, reached through a Unix socket
+/// only.
 ///
 /// ```swift
 /// let cluster = EmbeddedCluster(directory: ".eventstore")
@@ -9,12 +10,12 @@ public import SystemPackage
 /// try await cluster.stop()
 /// ```
 ///
-/// The server belongs to nobody: it outlives the process that started it, until ``stop(mode:timeout:)``. Several
-/// processes may call any of these methods at once; they take turns. Whoever can enter the directory (its owner, and
-/// root) is let in as the superuser `eventstore`, without a password.
+/// The server belongs to nobody: it outlives the process that started it, until ``stop(mode:timeout:)``.
+/// Several processes may call any of these methods at once; they take turns. Whoever can enter the directory
+/// (its owner, and root) is let in as the superuser `eventstore`, without a password.
 ///
-/// As root, where PostgreSQL refuses to run, the server runs in a user namespace, or as the account `postgres`, or
-/// as the owner of existing data.
+/// As root, where PostgreSQL refuses to run, the server runs in a user namespace, or as the account
+/// `postgres`, or as the owner of existing data.
 public struct EmbeddedCluster: Sendable {
   /// The database that a new cluster has.
   public static let database = "eventstore"
@@ -39,7 +40,8 @@ public struct EmbeddedCluster: Sendable {
   ///
   /// - Parameters:
   ///   - directory: Where it lives or shall live. A relative path counts from the working directory of now.
-  ///   - installation: The server to use; `nil` finds one when it is needed, of the release that made the data.
+  ///   - installation: The server to use; `nil` finds one when it is needed, of the release that made the
+  ///     data.
   ///   - settings: Settings of PostgreSQL on top of the cluster's own, by name, for example
   ///     `["shared_buffers": "1GB"]`. They hold from the next start on.
   public init(
@@ -79,7 +81,8 @@ public struct EmbeddedCluster: Sendable {
 
   /// The connection string of the server when it runs and accepts connections.
   public func connectionString() -> String? {
-    guard let server = PostmasterFile(in: files.data), server.isReady, server.isServing, server.acceptsConnections
+    guard let server = PostmasterFile(in: files.data), server.isReady, server.isServing,
+      server.acceptsConnections
     else { return nil }
     return server.connectionString
   }

@@ -55,23 +55,23 @@ public enum EmbeddedClusterError: Error, Hashable, CustomStringConvertible {
       return "PostgreSQL ended before it was ready. The end of its log, \(log):\n\(tail)"
     case .startTimedOut(let pid, let duration, let log):
       return """
-        PostgreSQL runs (process \(pid)) but was not ready within \(duration). After a crash it replays its log \
-        first: see \(log), and start again to go on waiting, or stop the cluster.
+        PostgreSQL runs (process \(pid)) but was not ready within \(duration). After a crash it replays its \
+        log first: see \(log), and start again to go on waiting, or stop the cluster.
         """
     case .stopTimedOut(let pid, let duration):
       return """
-        PostgreSQL (process \(pid)) had not ended within \(duration). Close its clients and stop it again, or stop \
-        it with the mode `immediate`: it recovers at the next start.
+        PostgreSQL (process \(pid)) had not ended within \(duration). Close its clients and stop it again, \
+        or stop it with the mode `immediate`: it recovers at the next start.
         """
     case .cannotRunAsRoot(let directory, let reason):
       return """
-        PostgreSQL does not run as root, and nothing else works for \(directory): \(reason). Run this command as an \
-        ordinary user, or install the package of the server, which makes the account `postgres`.
+        PostgreSQL does not run as root, and nothing else works for \(directory): \(reason). Run this \
+        command as an ordinary user, or install the package of the server, which makes the account `postgres`.
         """
     case .unreachable(let directory, let account):
       return """
-        PostgreSQL has to run as `\(account)` here, but that account cannot enter \(directory). Use a directory \
-        that it can reach (for example below /var/lib), or run this command as an ordinary user.
+        PostgreSQL has to run as `\(account)` here, but that account cannot enter \(directory). Use a \
+        directory that it can reach (for example below /var/lib), or run this command as an ordinary user.
         """
     case .wrongRelease(let data, let made, let server):
       return """
@@ -79,11 +79,14 @@ public enum EmbeddedClusterError: Error, Hashable, CustomStringConvertible {
         (`apt-get install postgresql-\(made)`), or name the directory of its programs.
         """
     case .notACluster(let data):
-      return "\(data) exists but holds no PostgreSQL cluster (no file PG_VERSION). Move it away, or name another place."
+      return """
+        \(data) exists but holds no PostgreSQL cluster (no file PG_VERSION). Move it away, or name another \
+        place.
+        """
     case .unsafeSocketDirectory(let path):
       return """
-        \(path), the directory for the socket, must be a directory of ours with permissions 0700, and is not. \
-        Remove it, or keep the cluster in a directory with a shorter path.
+        \(path), the directory for the socket, must be a directory of ours with permissions 0700, and is \
+        not. Remove it, or keep the cluster in a directory with a shorter path.
         """
     case .lockTimedOut(let path, let duration):
       return """
@@ -93,16 +96,23 @@ public enum EmbeddedClusterError: Error, Hashable, CustomStringConvertible {
     case .templateAbsent(let data):
       return "\(data) holds no cluster to copy. Create the template first."
     case .templateRunning(let data, let pid):
-      return "The template in \(data) is running (process \(pid)), and only a stopped one can be copied. Stop it first."
+      return """
+        The template in \(data) is running (process \(pid)), and only a stopped one can be copied. Stop it \
+        first.
+        """
     case .alreadyExists(let data):
-      return "\(data) already exists, and a copy never replaces a cluster. Destroy it first, or name another place."
+      return """
+        \(data) already exists, and a copy never replaces a cluster. Destroy it first, or name another place.
+        """
     case .invalidSetting(let name):
       return """
-        `\(name)` cannot be set here: expected the name of a PostgreSQL setting (letters, digits, `_` and `.`), and \
-        none of \(ServerSettings.reserved.sorted().joined(separator: ", ")), which belong to the cluster.
+        `\(name)` cannot be set here: expected the name of a PostgreSQL setting (letters, digits, `_` and \
+        `.`), and none of \(ServerSettings.reserved.sorted().joined(separator: ", ")), which belong to the \
+        cluster.
         """
     case .refused(let operation, let path, let reason):
-      return "Could not \(operation) \(path): \(reason). Check who owns it and its permissions, then try again."
+      return
+        "Could not \(operation) \(path): \(reason). Check who owns it and its permissions, then try again."
     }
   }
 }

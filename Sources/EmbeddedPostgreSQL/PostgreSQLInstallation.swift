@@ -1,7 +1,6 @@
-public import SystemPackage
-
 import FoundationEssentials
 import Subprocess
+public import SystemPackage
 
 /// The server programs of one PostgreSQL release: `postgres` and `initdb`, which live in one directory.
 public struct PostgreSQLInstallation: Sendable, Hashable {
@@ -17,14 +16,15 @@ public struct PostgreSQLInstallation: Sendable, Hashable {
   /// Finds a supported server on this machine.
   ///
   /// Looked at in this order, the first that fits wins: the directory that `pg_config --bindir` names, the
-  /// directories where Linux distributions put the server (newest release first), the directory of the `postgres`
-  /// on the search path.
+  /// directories where Linux distributions put the server (newest release first), the directory of the
+  /// `postgres` on the search path.
   ///
   /// - Parameters:
   ///   - explicit: Look in this directory and nowhere else.
-  ///   - major: Accept this release only; `nil` accepts any of ``supportedMajors``. A data directory can only be
-  ///     opened by the release that made it.
-  /// - Throws: ``PostgreSQLInstallationError``, which names what was found and the command that installs the rest.
+  ///   - major: Accept this release only; `nil` accepts any of ``supportedMajors``. A data directory can only
+  ///     be opened by the release that made it.
+  /// - Throws: ``PostgreSQLInstallationError``, which names what was found and the command that installs the
+  ///   rest.
   public static func find(
     at explicit: FilePath? = nil, major: Int? = nil
   ) async throws -> PostgreSQLInstallation {
@@ -98,7 +98,9 @@ public struct PostgreSQLInstallation: Sendable, Hashable {
   }
 
   private static func searchPathDirectory() async -> [FilePath] {
-    guard let path = try? await Executable.name("postgres").resolveExecutablePath(in: .inherit) else { return [] }
+    guard let path = try? await Executable.name("postgres").resolveExecutablePath(in: .inherit) else {
+      return []
+    }
     return [path.removingLastComponent()]
   }
 }

@@ -15,8 +15,8 @@ struct PostmasterFile: Hashable {
     self.init(text: text)
   }
 
-  /// Process id, data directory, start time, port, socket directory, address, shared memory key, status: one a
-  /// line, the later ones added while the server starts.
+  /// Process id, data directory, start time, port, socket directory, address, shared memory key, status: one
+  /// a line, the later ones added while the server starts.
   init?(text: String) {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     guard let first = lines.first, let pid = Int32(first), pid > 0 else { return nil }
@@ -27,7 +27,8 @@ struct PostmasterFile: Hashable {
     isReady = lines.count > 7 && lines[7].hasPrefix("ready")
   }
 
-  /// Whether the process is alive and is the server of this data, not a stranger that was given the same number.
+  /// Whether the process is alive and is the server of this data, not a stranger that was given the same
+  /// number.
   var isServing: Bool {
     guard let process = RunningProcess(pid: pid) else { return false }
     return (!dataDirectory.isEmpty && process.arguments.contains(dataDirectory)) || acceptsConnections
@@ -44,7 +45,8 @@ struct PostmasterFile: Hashable {
     guard let socketDirectory, let port else { return nil }
     let host = socketDirectory.string
     let plain = host.utf8.allSatisfy { $0 != 0x20 && $0 != 0x27 && $0 != 0x5C }
-    let escaped = plain ? host : "'\(host.reduce(into: "") { $0 += $1 == "'" || $1 == "\\" ? "\\\($1)" : "\($1)" })'"
+    let escaped =
+      plain ? host : "'\(host.reduce(into: "") { $0 += $1 == "'" || $1 == "\\" ? "\\\($1)" : "\($1)" })'"
     return "host=\(escaped) port=\(port) dbname=\(EmbeddedCluster.database) user=\(EmbeddedCluster.role)"
   }
 }

@@ -5,8 +5,8 @@ import SystemPackage
 struct RunningProcess {
   let pid: Int32
 
-  /// `nil` when there is no such process, or only what is left of one: where nobody collects orphans (a container
-  /// without an init) an ended server stays as a zombie, which `kill(pid, 0)` takes for alive.
+  /// `nil` when there is no such process, or only what is left of one: where nobody collects orphans (a
+  /// container without an init) an ended server stays as a zombie, which `kill(pid, 0)` takes for alive.
   init?(pid: Int32) {
     guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8) else { return nil }
     // `pid (name) state …`, and the name may hold anything, parentheses too.

@@ -1,14 +1,14 @@
 import Glibc
 import SystemPackage
 
-/// Under which account the server runs. PostgreSQL refuses to run as root, and data directories belong to whoever
-/// runs the server.
+/// Under which account the server runs. PostgreSQL refuses to run as root, and data directories belong to
+/// whoever runs the server.
 enum ServerAccount: Sendable, Hashable {
   /// Whoever runs this process.
   case current
 
-  /// Root, in a user namespace without a mapping: there the server sees an ordinary user, while its files stay
-  /// root's and no account is needed.
+  /// Root, in a user namespace without a mapping: there the server sees an ordinary user, while its files
+  /// stay root's and no account is needed.
   case userNamespace
 
   /// Another account, entered from root.

@@ -7,7 +7,8 @@ struct ServerSettings {
     "data_directory", "listen_addresses", "port", "unix_socket_directories", "unix_socket_permissions",
   ]
 
-  /// One number in the socket's name. The socket stands in a directory of its own, so it collides with nothing.
+  /// One number in the socket's name. The socket stands in a directory of its own, so it collides with
+  /// nothing.
   static let port = 5432
 
   /// Durable, for one machine that does other things too.

@@ -1,8 +1,8 @@
 import Glibc
 import SystemPackage
 
-/// The directory of the server's socket: `socket/` in the cluster's directory, or, where that path would be too
-/// long for a socket, one below `/tmp` that is named by a hash of the cluster's directory.
+/// The directory of the server's socket: `socket/` in the cluster's directory, or, where that path would be
+/// too long for a socket, one below `/tmp` that is named by a hash of the cluster's directory.
 struct SocketDirectory: Hashable {
   let path: FilePath
   let isBesideData: Bool
@@ -23,8 +23,8 @@ struct SocketDirectory: Hashable {
 
   /// Makes it, for the server alone.
   ///
-  /// - Throws: ``EmbeddedClusterError/unsafeSocketDirectory(_:)`` when somebody else was there first: `/tmp` is
-  ///   everybody's, and a client must not be led to a stranger's server.
+  /// - Throws: ``EmbeddedClusterError/unsafeSocketDirectory(_:)`` when somebody else was there first: `/tmp`
+  ///   is everybody's, and a client must not be led to a stranger's server.
   func prepare(for account: ServerAccount) throws {
     if mkdir(path.string, 0o700) == 0 {
       if let owner = account.owner { _ = lchown(path.string, owner.user, owner.group) }
@@ -39,7 +39,9 @@ struct SocketDirectory: Hashable {
       throw EmbeddedClusterError.unsafeSocketDirectory(path)
     }
     // Our own from an earlier start under another account.
-    if status.st_uid == geteuid(), let owner = account.owner, lchown(path.string, owner.user, owner.group) == 0 {
+    if status.st_uid == geteuid(), let owner = account.owner,
+      lchown(path.string, owner.user, owner.group) == 0
+    {
       status.st_uid = owner.user
     }
     guard status.st_uid == expected, status.st_mode & 0o077 == 0 else {

@@ -1,1 +1,4 @@
-print("placeholder")
+import EventStoreCommands
+import Foundation
+
+await EventStoreCommandLine.main(environment: ProcessInfo.processInfo.environment)

@@ -21,8 +21,9 @@ struct EmbeddedClusterTests {
         connection,
         """
         select concat_ws(' ', current_user, current_database(), current_setting('server_encoding'),
-          current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
-          current_setting('data_checksums'), 'listens:' || current_setting('listen_addresses'))
+          current_setting('fsync'), current_setting('full_page_writes'),
+          current_setting('synchronous_commit'), current_setting('data_checksums'),
+          'listens:' || current_setting('listen_addresses'))
         """)
       #expect(facts == "eventstore eventstore UTF8 on on on on listens:")
       _ = try await ClusterFixture.query(connection, "create table kept as select 42 as answer")
@@ -66,7 +67,8 @@ struct EmbeddedClusterTests {
       _ = try await ClusterFixture.query(connection, "create table kept as select 42 as answer")
       let server = try #require(PostmasterFile(in: cluster.files.data))
       #expect(kill(server.pid, SIGKILL) == 0)
-      // The signal takes a moment. The server's children may live on a little, and so may what is left of itself.
+      // The signal takes a moment. The server's children may live on a little, and so may what is left of
+      // itself.
       while RunningProcess(pid: server.pid) != nil { try await Task.sleep(for: .milliseconds(1)) }
       #expect(try await ClusterFixture.query(cluster.start(), "select answer from kept") == "42")
     }
@@ -77,7 +79,8 @@ struct EmbeddedClusterTests {
     try await ClusterFixture.withCluster { cluster in
       try await cluster.start()
       try await cluster.stop()
-      let stale = "\(getpid())\n\(cluster.files.data)\n1700000000\n5432\n\(cluster.directory)/socket\n\n1 2\nready\n"
+      let stale =
+        "\(getpid())\n\(cluster.files.data)\n1700000000\n5432\n\(cluster.directory)/socket\n\n1 2\nready\n"
       let account = try await cluster.account()
       try cluster.files.write(stale, to: cluster.files.data.appending("postmaster.pid"), for: account)
       try cluster.files.write(
@@ -139,7 +142,8 @@ struct EmbeddedClusterTests {
     try await ClusterFixture.withCluster(
       settings: ["work_mem": "12MB", "application_name": #"it's a \ "name""#]
     ) { cluster in
-      #expect(try await ClusterFixture.query(cluster.start() + " application_name=''", show).hasPrefix("12MB"))
+      #expect(
+        try await ClusterFixture.query(cluster.start() + " application_name=''", show).hasPrefix("12MB"))
       try await cluster.stop()
       let plain = EmbeddedCluster(directory: cluster.directory)
       #expect(try await ClusterFixture.query(plain.start(), "show work_mem") == "4MB")

@@ -5,15 +5,19 @@ import Testing
 
 @Suite("Finding a server")
 struct PostgreSQLInstallationTests {
-  @Test("reads the release", arguments: [
-    ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", 15), ("postgres (PostgreSQL) 18beta1\n", 18),
-    ("postgres (PostgreSQL) 17.2", 17),
-  ])
+  @Test(
+    "reads the release",
+    arguments: [
+      ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", 15), ("postgres (PostgreSQL) 18beta1\n", 18),
+      ("postgres (PostgreSQL) 17.2", 17),
+    ])
   func release(text: String, major: Int) {
     #expect(PostgreSQLInstallation.major(inVersion: text) == major)
   }
 
-  @Test("does not read a release where there is none", arguments: ["", "postgres 15", "postgres (PostgreSQL) devel"])
+  @Test(
+    "does not read a release where there is none",
+    arguments: ["", "postgres 15", "postgres (PostgreSQL) devel"])
   func noRelease(text: String) {
     #expect(PostgreSQLInstallation.major(inVersion: text) == nil)
   }

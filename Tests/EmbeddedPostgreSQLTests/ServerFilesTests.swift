@@ -19,14 +19,18 @@ struct ServerFilesTests {
     }
   }
 
-  @Test("a damaged postmaster.pid is none", arguments: ["", "\n", "x\n/data", "-5\n", "0\n", "99999999999\n"])
+  @Test(
+    "a damaged postmaster.pid is none", arguments: ["", "\n", "x\n/data", "-5\n", "0\n", "99999999999\n"])
   func damagedPostmasterFile(text: String) {
     #expect(PostmasterFile(text: text) == nil)
   }
 
-  @Test("values of settings are quoted", arguments: [
-    ("on", "'on'"), ("it's", "'it''s'"), (#"a\b"#, #"'a\\b'"#), ("two\nlines", #"'two\nlines'"#), ("", "''"),
-  ])
+  @Test(
+    "values of settings are quoted",
+    arguments: [
+      ("on", "'on'"), ("it's", "'it''s'"), (#"a\b"#, #"'a\\b'"#), ("two\nlines", #"'two\nlines'"#),
+      ("", "''"),
+    ])
   func quoted(value: String, written: String) {
     #expect(ServerSettings.quoted(value) == written)
   }

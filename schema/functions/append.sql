@@ -31,6 +31,8 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_variable
+DECLARE
+  violated text;
 BEGIN
   -- 1. Announce, before anything is drawn and outside the exception block.
   PERFORM horizon_lock();
@@ -78,7 +80,12 @@ BEGIN
                      CASE
                        WHEN a.expected < 0 THEN
                          (SELECT e.version - 1 FROM events e
-                           WHERE e.stream_id = a.stream_id AND e.event_id = a.first_id AND e.unplaced)
+                           WHERE e.stream_id = a.stream_id AND e.unplaced
+                             AND e.event_id = ANY (CASE WHEN attempt = 1 THEN ARRAY[a.first_id] ELSE ARRAY (
+                                   SELECT u.event_id FROM unnest(append_of, event_ids) AS u (append_of, event_id)
+                                    WHERE u.append_of = a.ord) END)
+                           ORDER BY e.event_id = a.first_id DESC
+                           LIMIT 1)
                        WHEN a.expected < a.version THEN
                          (SELECT a.expected FROM events e
                            WHERE e.stream_id = a.stream_id AND e.version = a.expected + 1
@@ -141,8 +148,13 @@ BEGIN
       END IF;
       RETURN;
     EXCEPTION WHEN unique_violation THEN
-      -- Another writer committed to one of the streams in between: look again, in a new snapshot.
-      NULL;
+      -- Another writer committed to one of the streams in between: look again, in a new snapshot. From now on every
+      -- id of an append that expects no version is looked for, not only its first.
+      GET STACKED DIAGNOSTICS violated = CONSTRAINT_NAME;
+      IF violated = 'events_unplaced_key' AND attempt > 3 THEN
+        -- Nobody else has these ids: two appends of this call share one. The caller sends them one by one.
+        RAISE;
+      END IF;
     END;
   END LOOP;
   RAISE EXCEPTION 'the append met other writers 100 times in a row' USING ERRCODE = 'serialization_failure';

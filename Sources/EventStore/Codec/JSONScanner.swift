@@ -5,7 +5,8 @@ struct JSONScanner {
 
   init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
-  /// The byte at the index, or 0 at the end. A 0 is valid nowhere outside strings, so it never hides an error.
+  /// The byte at the index, or 0 at the end. A 0 is valid nowhere outside strings, so it never hides an
+  /// error.
   @inline(__always)
   var byte: UInt8 { index < bytes.count ? bytes[index] : 0 }
 
@@ -95,7 +96,8 @@ struct JSONScanner {
   /// `word` holds the letters, the first in the lowest byte.
   private mutating func skipWord(_ word: UInt64, length: Int) throws(JSONTextError) {
     guard index + length <= bytes.count else { throw failure(.value) }
-    for offset in 0..<length where bytes[index + offset] != UInt8(truncatingIfNeeded: word >> UInt64(offset * 8)) {
+    for offset in 0..<length
+    where bytes[index + offset] != UInt8(truncatingIfNeeded: word >> UInt64(offset * 8)) {
       throw failure(.value)
     }
     index += length
@@ -175,12 +177,15 @@ struct JSONScanner {
     return scalar
   }
 
-  /// RFC 8259 leaves the meaning of half a surrogate pair open; no database or String can hold it, so it is refused.
+  /// RFC 8259 leaves the meaning of half a surrogate pair open; no database or String can hold it, so it is
+  /// refused.
   private mutating func takeUnicodeEscape() throws(JSONTextError) -> Unicode.Scalar {
     let start = index
     let first = try takeCodeUnit()
     if let scalar = Unicode.Scalar(first) { return scalar }
-    if first < 0xDC00, byte == UInt8(ascii: "\\"), index + 1 < bytes.count, bytes[index + 1] == UInt8(ascii: "u") {
+    if first < 0xDC00, byte == UInt8(ascii: "\\"), index + 1 < bytes.count,
+      bytes[index + 1] == UInt8(ascii: "u")
+    {
       let second = try takeCodeUnit()
       if (0xDC00...0xDFFF).contains(second),
         let scalar = Unicode.Scalar(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00))
@@ -209,20 +214,23 @@ struct JSONScanner {
   }
 }
 
-/// A run of bytes that may stand in a JSON string as they are and need no look: ASCII, no quote, backslash or control.
+/// A run of bytes that may stand in a JSON string as they are and need no look: ASCII, no quote, backslash or
+/// control.
 enum PlainRun {
   /// The first offset from `start` on whose byte is not plain, or the end.
   @inline(__always)
   static func end(in bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
     var index = start
     let ones: UInt64 = 0x0101_0101_0101_0101
-    // Eight bytes at a time. A borrow can mark a byte wrongly only above a rightly marked one: the lowest mark holds.
+    // Eight bytes at a time. A borrow can mark a byte wrongly only above a rightly marked one: the lowest
+    // mark holds.
     while index + 8 <= bytes.count {
       let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self))
       let quote = word ^ (ones &* 0x22)
       let backslash = word ^ (ones &* 0x5C)
       let marks =
-        (((quote &- ones) & ~quote) | ((backslash &- ones) & ~backslash) | ((word &- ones &* 0x20) & ~word) | word)
+        (((quote &- ones) & ~quote) | ((backslash &- ones) & ~backslash) | ((word &- ones &* 0x20) & ~word)
+          | word)
         & (ones &* 0x80)
       if marks != 0 { return index + marks.trailingZeroBitCount >> 3 }
       index += 8

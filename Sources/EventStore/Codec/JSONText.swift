@@ -1,6 +1,8 @@
-/// JSON as bytes: checked, taken apart one level deep and put on one line, without decoding what need not be decoded.
+/// JSON as bytes: checked, taken apart one level deep and put on one line, without decoding what need not be
+/// decoded.
 ///
-/// Strict RFC 8259, valid UTF-8 and no half surrogate pairs. Numbers are never decoded: `1000.00` stays `1000.00`.
+/// Strict RFC 8259, valid UTF-8 and no half surrogate pairs. Numbers are never decoded: `1000.00` stays
+/// `1000.00`.
 package enum JSONText {
   /// How many objects and arrays may be nested.
   package static let maximumDepth = 512
@@ -37,7 +39,8 @@ package enum JSONText {
 
   /// As ``topLevelMembers(of:)``, for text in an array.
   package static func topLevelMembers(of bytes: [UInt8]) throws(JSONTextError) -> [Member] {
-    try bytes.withUnsafeBytes { bytes in Result { () throws(JSONTextError) in try topLevelMembers(of: bytes) } }.get()
+    try bytes.withUnsafeBytes { bytes in Result { () throws(JSONTextError) in try topLevelMembers(of: bytes) }
+    }.get()
   }
 
   /// As ``topLevelMembers(of:)``, replacing the content of `members`: its memory is used again.
@@ -62,7 +65,9 @@ package enum JSONText {
       let raw = UnsafeRawBufferPointer(rebasing: bytes[start..<scanner.index])
       let plain = UnsafeRawBufferPointer(rebasing: bytes[start + 1..<scanner.index - 1])
       let key = hasEscapes ? try string(raw) : String(decoding: plain, as: UTF8.self)
-      guard names.insert(key, among: members) else { throw JSONTextError(offset: start, expected: .uniqueKey) }
+      guard names.insert(key, among: members) else {
+        throw JSONTextError(offset: start, expected: .uniqueKey)
+      }
       scanner.skipWhitespace()
       try scanner.take(UInt8(ascii: ":"), else: .colon)
       scanner.skipWhitespace()
@@ -165,7 +170,8 @@ package enum JSONText {
       let (product, overflow) = value.multipliedReportingOverflow(by: 10)
       // Towards the sign, so that the smallest Int fits too.
       let (sum, more) =
-        isNegative ? product.subtractingReportingOverflow(Int(digit)) : product.addingReportingOverflow(Int(digit))
+        isNegative
+        ? product.subtractingReportingOverflow(Int(digit)) : product.addingReportingOverflow(Int(digit))
       guard !overflow, !more else { throw JSONTextError(offset: 0, expected: .integer) }
       value = sum
     }
@@ -197,8 +203,8 @@ package enum JSONText {
     }
   }
 
-  /// The first white space outside of strings from `start` (itself outside), or the end. Never fails: the text was
-  /// checked, and if it was not, the result is as wrong as the text.
+  /// The first white space outside of strings from `start` (itself outside), or the end. Never fails: the
+  /// text was checked, and if it was not, the result is as wrong as the text.
   private static func firstWhitespace(in bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
     var index = start
     while index < bytes.count {

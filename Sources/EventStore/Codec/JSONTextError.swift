@@ -4,7 +4,8 @@
 package struct JSONTextError: Error, Hashable, Sendable, CustomStringConvertible {
   package enum Expectation: Hashable, Sendable {
     case value, object, key, colon, commaOrBrace, commaOrBracket, endOfText
-    case digit, integer, closingQuote, escapedControlCharacter, escape, hexDigits, surrogatePair, validUTF8, string
+    case digit, integer, closingQuote, escapedControlCharacter, escape, hexDigits, surrogatePair, validUTF8,
+      string
     case depth(atMost: Int)
     case uniqueKey
   }
@@ -31,7 +32,8 @@ package struct JSONTextError: Error, Hashable, Sendable, CustomStringConvertible
       case .digit: "expected a digit (a number has no leading zeros, and digits after . and e)"
       case .integer: "expected an integer of at most 64 bits, without fraction or exponent"
       case .closingQuote: "expected the double quote that ends the string"
-      case .escapedControlCharacter: "expected control characters in a string to be escaped, as \\n or \\u000a"
+      case .escapedControlCharacter:
+        "expected control characters in a string to be escaped, as \\n or \\u000a"
       case .escape: "expected one of \" \\ / b f n r t u after a backslash"
       case .hexDigits: "expected four hexadecimal digits after \\u"
       case .surrogatePair: "expected a high surrogate escape followed by a low one"

@@ -1,6 +1,8 @@
-/// Whether bytes are well-formed UTF-8 (Unicode 15, table 3-7: no overlong forms, no surrogates, at most U+10FFFF).
+/// Whether bytes are well-formed UTF-8 (Unicode 15, table 3-7: no overlong forms, no surrogates, at most
+/// U+10FFFF).
 package enum UTF8Check {
-  /// The offset of the first byte that does not begin or continue a well-formed character; nil if all are well formed.
+  /// The offset of the first byte that does not begin or continue a well-formed character; nil if all are
+  /// well formed.
   package static func firstInvalidByte(in bytes: UnsafeRawBufferPointer) -> Int? {
     let count = bytes.count
     var index = 0
@@ -22,7 +24,8 @@ package enum UTF8Check {
     return nil
   }
 
-  /// The length in bytes of the well-formed character at `index`, which must be inside `bytes`; 0 if there is none.
+  /// The length in bytes of the well-formed character at `index`, which must be inside `bytes`; 0 if there is
+  /// none.
   @inline(__always)
   static func sequenceLength(in bytes: UnsafeRawBufferPointer, at index: Int) -> Int {
     let first = bytes[index]

@@ -10,9 +10,10 @@ final class DataKeys: Sendable {
     let row: DataKeyRow?
   }
 
+  /// At most 14,000 keys stay, which fits into the 8 MiB that a process may usually lock.
   private struct Known {
-    var bySubject = GenerationalCache<String, Current>(capacity: 20_000)
-    var byID = GenerationalCache<UUID, Result<DataKey, PayloadError>>(capacity: 20_000)
+    var bySubject = GenerationalCache<String, Current>(capacity: 7_000)
+    var byID = GenerationalCache<UUID, Result<DataKey, PayloadError>>(capacity: 7_000)
   }
   private let known = Mutex(Known())
   private let keyring: Keyring?

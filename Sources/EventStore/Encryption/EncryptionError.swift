@@ -36,18 +36,19 @@ extension EncryptionError: CustomStringConvertible {
   public var description: String {
     switch self {
     case .aesUnavailable:
-      "this CPU shows no AES instructions, which AES-256-GCM needs: run on an x86-64 CPU with AES-NI and PCLMUL or "
-        + "an ARM CPU with the crypto extension; in a virtual machine, pass them on (QEMU: -cpu host)"
+      "this CPU shows no AES instructions, which AES-256-GCM needs: run on an x86-64 CPU with AES-NI and "
+        + "PCLMUL or an ARM CPU with the crypto extension; in a virtual machine, pass "
+        + "them on (QEMU: -cpu host)"
     case .libraryUnavailable:
-      "libsodium could not start, because the system gives no random numbers: make /dev/urandom or getrandom() "
-        + "available to this process"
+      "libsodium could not start, because the system gives no random numbers: make /dev/urandom or "
+        + "getrandom() available to this process"
     case .keyringNotFound(let path):
       "no keyring at \(path): create one there, or restore it from its backup"
     case .keyringNotAFile(let path):
       "the keyring \(path) is not a regular file: give the path of a file that holds master keys"
     case .keyringExposed(let path, let mode):
-      "the keyring \(path) has mode \(Self.octal(mode)), so that others than its owner have access: run chmod 600 "
-        + path
+      "the keyring \(path) has mode \(Self.octal(mode)), so that others than its owner have access: "
+        + "run chmod 600 \(path)"
     case .keyringUnreadable(let path, let reason):
       "the keyring \(path) cannot be read: \(reason); let the user that runs this process own the file"
     case .keyringUnwritable(let path, let reason):
@@ -57,15 +58,16 @@ extension EncryptionError: CustomStringConvertible {
     case .keyringEmpty(let source):
       "\(source) holds no master key: expected lines of the form <id> <base64 of 32 bytes>"
     case .keyringTooLarge(let source, let limit):
-      "\(source) is longer than \(limit) bytes, so it is no keyring: give the path of the file with the master keys"
+      "\(source) is longer than \(limit) bytes, so it is no keyring: give the path of the file "
+        + "with the master keys"
     case .keyringMalformed(let source, let line, let problem):
       "\(source), line \(line): \(problem); restore the line from the backup of the keyring"
     case .keyringMismatch(let source, let line, let written, let found):
-      "\(source), line \(line): the id says \(written), the key is that of \(found): restore the line from the "
-        + "backup of the keyring"
+      "\(source), line \(line): the id says \(written), the key is that of \(found): restore the line from "
+        + "the backup of the keyring"
     case .wrongMasterKey(let expected, let found):
-      "the store is sealed under master key \(expected.joined(separator: ", ")), but the active key in hand is "
-        + "\(found): use the keyring that this store was made with"
+      "the store is sealed under master key \(expected.joined(separator: ", ")), but the active key in hand "
+        + "is \(found): use the keyring that this store was made with"
     case .noMasterKey:
       "there is no master key to seal payloads with: give a keyring, or declare the category plaintext"
     }

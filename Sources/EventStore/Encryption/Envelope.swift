@@ -112,7 +112,8 @@ package enum Envelope {
   /// Opens an envelope.
   ///
   /// - Parameters:
-  ///   - key: The key that the header names. With nil only a plaintext envelope opens; with a key only a sealed one.
+  ///   - key: The key that the header names. With nil only a plaintext envelope opens, with a key only a
+  ///     sealed one.
   ///   - limit: The largest payload, in bytes, to expand from a compressed envelope.
   /// - Throws: ``PayloadError/malformed(_:)``; ``PayloadError/dataKeyMissing(key:)`` when the envelope names
   ///   another key; ``PayloadError/altered`` when it, or anything that it is bound to, was altered.

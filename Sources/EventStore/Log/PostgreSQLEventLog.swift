@@ -163,13 +163,13 @@ public final class PostgreSQLEventLog: EventLog {
     _ appends: [StreamAppend], in transaction: borrowing Transaction
   ) async throws(AppendError) -> [Appended] {
     let connection = transaction.connection
-    let sealed = try await seal(appends) { () throws(PostgreSQLError) in (connection, nil) }
+    let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }
     let call = AppendCall([AppendRequest(sealed)])
     // What it says of new streams and keys is not learned: the transaction may be rolled back.
     let rows = try await database { () throws(PostgreSQLError) in
       try await connection.execute(queries.append, call.parameters)
     }
-    return try await results(appends, call.verdicts(rows).verdicts[0])
+    return try await results(appends, call.verdicts(rows).verdicts[0], inTransaction: true)
   }
 
   /// Appends to one stream inside the caller's own transaction; see ``append(_:in:)``.
@@ -190,11 +190,12 @@ public final class PostgreSQLEventLog: EventLog {
 
   /// Checks, finds ids and keys, seals.
   private func seal(
-    _ appends: [StreamAppend], _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
+    _ appends: [StreamAppend], inTransaction: Bool = false,
+    _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
   ) async throws(AppendError) -> [SealedAppend] {
     guard !configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
     try AppendChecks.check(appends, maximumPayloadBytes: configuration.maximumPayloadBytes)
-    try await lookUp(appends, connect)
+    try await lookUp(appends, inTransaction: inTransaction, connect)
     var sealed: [SealedAppend] = []
     sealed.reserveCapacity(appends.count)
     for append in appends {
@@ -247,14 +248,18 @@ public final class PostgreSQLEventLog: EventLog {
 
   /// Looks up what this process has not met yet. A stream that is expected to be new needs no look: the append itself
   /// will say if it is not.
+  ///
+  /// Not streams in the caller's transaction, which may see its own new streams, and be rolled back: there the names
+  /// travel.
   private func lookUp(
-    _ appends: [StreamAppend], _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
+    _ appends: [StreamAppend], inTransaction: Bool,
+    _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
   ) async throws(AppendError) {
     var streams: [StreamName] = []
     var subjects: Set<String> = []
     for append in appends {
       let isNew = append.expected.code == 0
-      if !isNew, directory.id(of: append.stream) == nil { streams.append(append.stream) }
+      if !isNew, !inTransaction, directory.id(of: append.stream) == nil { streams.append(append.stream) }
       guard !plaintextCategories.contains(stream: append.stream) else { continue }
       for event in append.events {
         let subject = event.subject ?? append.stream.description
@@ -272,7 +277,9 @@ public final class PostgreSQLEventLog: EventLog {
   }
 
   /// What the caller is told. A part that was there before is compared with what is asked now.
-  private func results(_ appends: [StreamAppend], _ verdicts: [Verdict]) async throws(AppendError) -> [Appended] {
+  private func results(
+    _ appends: [StreamAppend], _ verdicts: [Verdict], inTransaction: Bool = false
+  ) async throws(AppendError) -> [Appended] {
     for (append, verdict) in zip(appends, verdicts) {
       if case .conflict(let actual) = verdict {
         throw .conflict(VersionConflict(stream: append.stream, expected: append.expected, actual: actual))
@@ -285,22 +292,24 @@ public final class PostgreSQLEventLog: EventLog {
         results.append(
           Appended(stream: append.stream, firstVersion: firstVersion, positions: positions, wasDuplicate: false))
       case .duplicate(let firstVersion, let streamID):
-        directory.learn([(append.stream, streamID)])
+        if !inTransaction { directory.learn([(append.stream, streamID)]) }
         results.append(try await earlier(append, firstVersion))
       case .conflict: preconditionFailure("handled above")
       case .refusedWithGroup:
         // Another part of this atomic append was there before, but this one was not: not the same append.
-        throw .duplicateEventID(id: duplicateID(appends, verdicts), stream: append.stream)
+        throw duplicate(appends, verdicts)
       }
     }
     return results
   }
 
-  private func duplicateID(_ appends: [StreamAppend], _ verdicts: [Verdict]) -> String {
+  private func duplicate(_ appends: [StreamAppend], _ verdicts: [Verdict]) -> AppendError {
     for (append, verdict) in zip(appends, verdicts) {
-      if case .duplicate = verdict { return append.events[0].id.uuidString.lowercased() }
+      if case .duplicate = verdict {
+        return .duplicateEventID(id: append.events[0].id.uuidString.lowercased(), stream: append.stream)
+      }
     }
-    return ""
+    preconditionFailure("a group is refused only for a conflict or an earlier try")
   }
 
   /// The result of the earlier try, if it wrote the same events.
@@ -319,7 +328,8 @@ public final class PostgreSQLEventLog: EventLog {
     }
     for (index, event) in append.events.enumerated() {
       guard index < recorded.count, AppendChecks.isSame(event, recorded[index]) else {
-        throw .duplicateEventID(id: event.id.uuidString.lowercased(), stream: append.stream)
+        let there = append.events.first { event in recorded.contains { $0.id == event.id } }
+        throw .duplicateEventID(id: (there ?? event).id.uuidString.lowercased(), stream: append.stream)
       }
     }
     return Appended(

@@ -64,11 +64,13 @@ final class LogPages: EventPageSource {
       asked = lastSeen
     }
     self.lease = lease
+    // The bound first; the events only in later statements, whose snapshots are younger.
+    let bound = try await lease.connection.execute(log.queries.horizon).int64(0, 0)
+    // Categories too: one that came into being before the bound must be known to what is read up to it.
     if !filter.categories.isEmpty, categories?.count != filter.categories.count {
       categories = try await log.directory.categoryIDs(filter.categories, lease.connection)
     }
-    // The bound first; the events only in later statements, whose snapshots are younger.
-    bound = try await lease.connection.execute(log.queries.horizon).int64(0, 0)
+    self.bound = bound
     newestConnection = Connection.newestSerial
   }
 

@@ -37,8 +37,9 @@ final class StreamPages: EventPageSource {
     if case .notStarted = progress { try await start() }
     while case .reading(let lease, let streamID, let pending) = progress {
       let rows = try await pending.rows()
-      let isLast = rows.count < pageSize(left) || rows.count == left
-      left -= rows.count
+      // A bound in time is looked at here, so how many of these rows count is known only below.
+      let isLast = rows.count < pageSize || (range.until == nil && rows.count == left)
+      if range.until == nil { left -= rows.count }
       if isLast {
         progress = .finished
       } else {
@@ -47,7 +48,14 @@ final class StreamPages: EventPageSource {
       guard rows.count > 0 else { break }
       // On the lease in hand: its connection pipelines.
       var events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
-      if let until = range.until { events.removeAll { $0.time > until } }
+      if let until = range.until {
+        events.removeAll { $0.time > until }
+        if events.count >= left {
+          progress = .finished
+          events.removeLast(events.count - left)
+        }
+        left -= events.count
+      }
       if !events.isEmpty { return events }
     }
     return nil
@@ -80,9 +88,11 @@ final class StreamPages: EventPageSource {
       return
     }
     let statement = range.direction == .forwards ? log.queries.streamForwards : log.queries.streamBackwards
-    let pending = lease.connection.send(statement, Parameters(streamID, first, last, pageSize(left)))
+    let pending = lease.connection.send(statement, Parameters(streamID, first, last, pageSize))
     progress = .reading(lease, streamID: streamID, pending)
   }
 
-  private func pageSize(_ left: Int) -> Int { min(left, log.configuration.pageSize) }
+  private var pageSize: Int {
+    range.until == nil ? min(left, log.configuration.pageSize) : log.configuration.pageSize
+  }
 }

@@ -29,7 +29,8 @@ struct ByteInput: ~Copyable {
   /// - Parameter path: `-` is standard input.
   init(path: String, chunkSize: Int = ByteInput.chunkSize) throws(InputError) {
     if path == "-" {
-      self.init(name: "standard input", source: .descriptor(STDIN_FILENO, closes: false), chunkSize: chunkSize)
+      self.init(
+        name: "standard input", source: .descriptor(STDIN_FILENO, closes: false), chunkSize: chunkSize)
       return
     }
     var descriptor: Int32

@@ -1,15 +1,16 @@
+import EventStore
+
 #if canImport(Musl)
   import Musl
 #else
   import Glibc
 #endif
-import EventStore
 
 /// Rows of a CSV file or pipe (RFC 4180), one after the other, borrowed from buffers that are used again.
 ///
-/// Fields may be in double quotes, and then hold delimiters, line ends and doubled quotes. Rows end with LF or CRLF,
-/// the last one may end without. A UTF-8 byte order mark is skipped, so are blank lines. The first row names the
-/// columns; every other row has as many fields, all valid UTF-8. Spaces belong to the fields.
+/// Fields may be in double quotes, and then hold delimiters, line ends and doubled quotes. Rows end with LF
+/// or CRLF, the last one may end without. A UTF-8 byte order mark is skipped, so are blank lines. The first
+/// row names the columns; every other row has as many fields, all valid UTF-8. Spaces belong to the fields.
 package struct CSVReader: ~Copyable {
   private struct Field {
     var start = 0
@@ -49,7 +50,8 @@ package struct CSVReader: ~Copyable {
 
   /// Reads the header from an open descriptor, which stays open.
   package init(
-    descriptor: Int32, name: String, delimiter: UInt8 = UInt8(ascii: ","), limit: Int = LineReader.defaultLimit
+    descriptor: Int32, name: String, delimiter: UInt8 = UInt8(ascii: ","),
+    limit: Int = LineReader.defaultLimit
   ) throws(InputError) {
     let input = ByteInput(name: name, source: .descriptor(descriptor, closes: false))
     try self.init(input: input, delimiter: delimiter, limit: limit)
@@ -148,7 +150,8 @@ package struct CSVReader: ~Copyable {
   private mutating func readMore() throws(InputError) {
     let held = input.window.count - next
     guard held <= limit + 2 else { throw .tooLong(line: nextLine, limit: limit) }
-    // The row is scanned again from its start, so a long one waits for half as much again: linear, not quadratic.
+    // The row is scanned again from its start, so a long one waits for half as much again: linear, not
+    // quadratic.
     let wanted = held < 1 << 16 ? held + 1 : held + held / 2
     var start = next
     next = 0
@@ -274,7 +277,9 @@ package struct CSVReader: ~Copyable {
   private func problem(_ problem: CSVProblem) -> InputError { .csv(problem, line: lineNumber) }
 
   /// Reports a stray quote; the next row begins on the next line.
-  private mutating func failSkippingLine(from index: Int, column: Int, lineEnds: Int) throws(InputError) -> Never {
+  private mutating func failSkippingLine(from index: Int, column: Int, lineEnds: Int) throws(InputError)
+    -> Never
+  {
     lineNumber = nextLine
     nextLine += lineEnds + 1
     row = 0..<0

@@ -29,7 +29,8 @@ extension InputError: CustomStringConvertible {
       "cannot open \(path): \(reason); check the path and its permissions, or use - for standard input"
     case .cannotRead(let path, let reason): "cannot read \(path): \(reason)"
     case .tooLong(let line, let limit):
-      "line \(line): expected at most \(limit) bytes, found more; check for a missing line end or closing quote"
+      "line \(line): expected at most \(limit) bytes, found more; "
+        + "check for a missing line end or closing quote"
     case .csv(let problem, let line): "line \(line): \(problem)"
     }
   }
@@ -47,10 +48,11 @@ extension CSVProblem: CustomStringConvertible {
         + (found == 1
           ? "check that the delimiter is right" : "put fields that hold the delimiter in double quotes")
     case .unterminatedQuote(let column):
-      "column \(column) opens a double quote that is never closed; close it, or double it (\"\") if it is meant as text"
+      "column \(column) opens a double quote that is never closed; close it, or double it (\"\") if it is "
+        + "meant as text"
     case .strayQuote(let column):
-      "column \(column) has a double quote in the wrong place; put the whole field in double quotes and double "
-        + "those inside it (\"\")"
+      "column \(column) has a double quote in the wrong place; put the whole field in double quotes and "
+        + "double those inside it (\"\")"
     case .invalidUTF8(let column): "column \(column) is not valid UTF-8; convert the file to UTF-8"
     }
   }

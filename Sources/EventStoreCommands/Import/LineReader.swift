@@ -6,8 +6,8 @@
 
 /// Lines of a file or pipe, one after the other, borrowed from a buffer that is used again.
 ///
-/// A line ends with LF or CRLF, which are not part of it; the last one may end without. A UTF-8 byte order mark at
-/// the very start is skipped. Nothing is decoded or checked: a line is bytes.
+/// A line ends with LF or CRLF, which are not part of it; the last one may end without. A UTF-8 byte order
+/// mark at the very start is skipped. Nothing is decoded or checked: a line is bytes.
 package struct LineReader: ~Copyable {
   /// The longest line allowed if nothing else is said, in bytes: 128 MiB.
   package static let defaultLimit = 128 << 20
@@ -45,7 +45,8 @@ package struct LineReader: ~Copyable {
   /// Where the current line begins, in bytes from the start of the input.
   package var byteOffset: Int { input.windowOffset + lineRange.lowerBound }
 
-  /// Where the current line and its end are over, in bytes from the start of the input: what is done, for progress.
+  /// Where the current line and its end are over, in bytes from the start of the input: what is done, for
+  /// progress.
   package var bytesConsumed: Int { input.windowOffset + next }
 
   /// How many bytes were read from the input, a chunk ahead of the lines.

@@ -168,8 +168,8 @@ extension RowTemplateError: CustomStringConvertible {
       "the template needs \"\(name)\", which this object does not have"
         + (nearest.map { "; did you mean \"\($0)\"?" } ?? "; add it, or change the template")
     case .notAScalar(let name, let found):
-      "the template needs \"\(name)\" as a string, number or boolean, and found \(found); give it a value, or change "
-        + "the template"
+      "the template needs \"\(name)\" as a string, number or boolean, and found \(found); give it a "
+        + "value, or change the template"
     case .emptyValue(let name):
       "the template needs \"\(name)\", which is empty here; give it a value, or change the template"
     }

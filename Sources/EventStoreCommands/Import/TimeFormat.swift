@@ -2,9 +2,10 @@ package import FoundationEssentials
 
 /// How times are written in an input: `iso8601`, `unix` (seconds), `unixms` (milliseconds), or a pattern.
 ///
-/// A pattern has the tokens yyyy, yy (70…99 are 1970…1999, 00…69 are 2000…2069), MM or M, dd or d, HH or H, mm, ss,
-/// S… (as many digits of a second's fraction), Z or XXX (`Z`, `+02:00`, `+0200` or `+02`). Other letters stand in single
-/// quotes, `''` is a quote, everything else stands for itself. A time without an offset is UTC.
+/// A pattern has the tokens yyyy, yy (70…99 are 1970…1999, 00…69 are 2000…2069), MM or M, dd or d, HH or H,
+/// mm, ss, S… (as many digits of a second's fraction), Z or XXX (`Z`, `+02:00`, `+0200` or `+02`). Other
+/// letters stand in single quotes, `''` is a quote, everything else stands for itself. A time without an
+/// offset is UTC.
 package struct TimeFormat: Hashable, Sendable {
   private enum Token: Hashable {
     case year, shortYear, month, day, hour, minute, second, offset
@@ -29,7 +30,8 @@ package struct TimeFormat: Hashable, Sendable {
   }
 
   private enum Part: String {
-    case year = "yyyy or yy", month = "MM", day = "dd", hour = "HH", minute = "mm", second = "ss", fraction = "SSS"
+    case year = "yyyy or yy", month = "MM", day = "dd", hour = "HH", minute = "mm", second = "ss", fraction =
+      "SSS"
     case offset = "Z"
   }
 
@@ -214,18 +216,21 @@ extension TimeFormatError: CustomStringConvertible {
     switch self {
     case .emptyPattern: "the time format is empty; use iso8601, unix, unixms or a pattern as yyyy-MM-dd"
     case .unknownToken(let token, let offset):
-      "the time format has \"\(token)\" at byte \(offset), which is no token; use yyyy yy MM M dd d HH H mm ss S… Z XXX, "
-        + "and put text in single quotes, as 'T'"
+      "the time format has \"\(token)\" at byte \(offset), which is no token; use yyyy yy MM M dd d HH H mm "
+        + "ss S… Z XXX, and put text in single quotes, as 'T'"
     case .unclosedQuote(let offset):
       "the time format's quote at byte \(offset) is never closed; close it, or write '' for a quote as text"
     case .repeatedToken(let token): "the time format has \(token) twice; remove one"
-    case .missingToken(let token): "the time format lacks \(token), without which the rest has no meaning; add it"
+    case .missingToken(let token):
+      "the time format lacks \(token), without which the rest has no meaning; add it"
     case .mismatch(let offset, let expected):
-      "the time does not have the expected format: at byte \(offset), expected \(expected); check the value or the "
-        + "time format"
-    case .noSuchDate: "the time has a date that does not exist; check the value, and the order of day and month"
+      "the time does not have the expected format: at byte \(offset), expected \(expected); check the value "
+        + "or the time format"
+    case .noSuchDate:
+      "the time has a date that does not exist; check the value, and the order of day and month"
     case .noSuchTime: "the time has an hour, minute, second or offset that does not exist; check the value"
-    case .outOfRange: "the time is outside the years 1 to 9999; check the value, and seconds against milliseconds"
+    case .outOfRange:
+      "the time is outside the years 1 to 9999; check the value, and seconds against milliseconds"
     }
   }
 }

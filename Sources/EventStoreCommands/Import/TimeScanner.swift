@@ -16,7 +16,9 @@ struct TimeScanner {
   @inline(__always)
   private var byte: UInt8 { index < bytes.count ? bytes[index] : 0 }
 
-  private func mismatch(_ expected: String) -> TimeFormatError { .mismatch(offset: index, expected: expected) }
+  private func mismatch(_ expected: String) -> TimeFormatError {
+    .mismatch(offset: index, expected: expected)
+  }
 
   @inline(__always)
   mutating func takeNumber(
@@ -95,7 +97,9 @@ struct TimeScanner {
     try takeByte(UInt8(ascii: "-"))
     day = try takeNumber(2...2, "a day of 2 digits")
     if index == bytes.count { return try finish() }
-    guard byte | 0x20 == UInt8(ascii: "t") || byte == UInt8(ascii: " ") else { throw mismatch("T or a space") }
+    guard byte | 0x20 == UInt8(ascii: "t") || byte == UInt8(ascii: " ") else {
+      throw mismatch("T or a space")
+    }
     index += 1
     hour = try takeNumber(2...2, "an hour of 2 digits")
     try takeByte(UInt8(ascii: ":"))
@@ -127,7 +131,8 @@ struct TimeScanner {
     guard index == bytes.count else { throw mismatch("the end of the number") }
     let (product, overflow) = whole.multipliedReportingOverflow(by: scale)
     guard !overflow, product <= Self.last else { throw .outOfRange }
-    // The fraction was read as millionths of the unit; what is below a microsecond is cut off, towards the past.
+    // The fraction was read as millionths of the unit; what is below a microsecond is cut off, towards the
+    // past.
     let millionths = microsecond * scale
     let part = isNegative ? (millionths + 999_999) / 1_000_000 : millionths / 1_000_000
     return try Self.checked(isNegative ? -product - part : product + part)

@@ -31,8 +31,10 @@ package final class ProgressBar: Sendable {
   /// At most ten times a second on a terminal, every five seconds elsewhere.
   private static let redrawInterval = Duration.milliseconds(100)
   private static let lineInterval = Duration.seconds(5)
-  /// The rate follows changes within about this many seconds.
+  /// The rate follows changes within about this many seconds; until then it is the plain average.
   private static let smoothing = 4.0
+  /// Earlier than this a rate says nothing.
+  private static let firstRate = Duration.milliseconds(300)
 
   private let label: String
   private let unit: Unit
@@ -170,11 +172,13 @@ package final class ProgressBar: Sendable {
 
   private func sample(_ state: inout State, at now: Duration) {
     let elapsed = Self.seconds(now - state.lastSample.at)
-    guard elapsed > 0 else { return }
+    guard elapsed > 0, now - start >= Self.firstRate else { return }
     let current = Double(state.completed - state.lastSample.completed) / elapsed
     if let rate = state.rate {
-      // An average in which the past fades: as much of the new rate as time has passed, 1 - e^-t to first order.
-      let weight = elapsed / (elapsed + Self.smoothing)
+      // An average in which the past fades: as much of the new rate as time has passed, 1 - e^-t to first
+      // order.
+      let past = min(Self.smoothing, Self.seconds(state.lastSample.at - start))
+      let weight = elapsed / (elapsed + past)
       state.rate = rate + (current - rate) * weight
     } else {
       state.rate = current
@@ -188,7 +192,9 @@ package final class ProgressBar: Sendable {
   }
 
   private func timeLeft(_ state: State) -> String? {
-    guard let total = state.total, let rate = state.rate, rate > 0, total > state.completed else { return nil }
+    guard let total = state.total, let rate = state.rate, rate > 0, total > state.completed else {
+      return nil
+    }
     return Quantity.duration(.seconds(min(Double(total - state.completed) / rate, 1e9))) + " left"
   }
 

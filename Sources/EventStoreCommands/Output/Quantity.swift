@@ -25,7 +25,8 @@ package enum Quantity {
     return "\(decimal(scaled)) \(unit)"
   }
 
-  /// A time span, to the second, or to a tenth of one if it is short: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`.
+  /// A time span, to the second, or to a tenth of one if it is short: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05
+  /// min`.
   package static func duration(_ value: Duration) -> String {
     let exact = Double(value.components.seconds) + Double(value.components.attoseconds) / 1e18
     if exact < 9.95 { return "\(decimal(max(0, exact))) s" }

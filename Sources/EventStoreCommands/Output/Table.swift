@@ -1,6 +1,7 @@
 /// Rows under a heading, aligned for people.
 ///
-/// On a terminal, wide columns are cut with `…` to fit its width; in a file or pipe nothing is cut or coloured.
+/// On a terminal, wide columns are cut with `…` to fit its width; in a file or pipe nothing is cut or
+/// coloured.
 package struct Table: Sendable {
   package enum Alignment: Hashable, Sendable { case left, right }
 
@@ -60,7 +61,9 @@ package struct Table: Sendable {
     let gaps = max(0, widths.count - 1) * Self.gap.count
     var excess = widths.reduce(gaps, +) - width
     let texts = columns.indices.filter { columns[$0].alignment == .left }
-    while excess > 0, let widest = texts.max(by: { widths[$0] < widths[$1] }), widths[widest] > Self.smallestWidth {
+    while excess > 0, let widest = texts.max(by: { widths[$0] < widths[$1] }),
+      widths[widest] > Self.smallestWidth
+    {
       widths[widest] -= 1
       excess -= 1
     }

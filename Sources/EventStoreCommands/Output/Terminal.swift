@@ -22,7 +22,8 @@ package struct Terminal: Hashable, Sendable {
   /// Asks the system about `descriptor`.
   ///
   /// - Parameters:
-  ///   - noColor: the variable `NO_COLOR`: any text but the empty one turns colours off (https://no-color.org).
+  ///   - noColor: the variable `NO_COLOR`: any text but the empty one turns colours off
+  ///     (https://no-color.org).
   ///   - term: the variable `TERM`: `dumb` can neither show colours nor redraw a line.
   package init(descriptor: Int32, noColor: String?, term: String?) {
     let isTerminal = isatty(descriptor) == 1

@@ -40,7 +40,8 @@ package enum TextWidth {
     return alignedRight ? spaces + text : text + spaces
   }
 
-  /// `text` on one line and harmless to a terminal: what came from data must not move the cursor or change colours.
+  /// `text` on one line and harmless to a terminal: what came from data must not move the cursor or change
+  /// colours.
   package static func printable(_ text: String) -> String {
     guard text.unicodeScalars.contains(where: isControl) else { return text }
     var result = String.UnicodeScalarView()

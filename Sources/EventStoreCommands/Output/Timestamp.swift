@@ -12,7 +12,8 @@ package enum Timestamp {
     return Date(timeIntervalSinceReferenceDate: shifted / 1_000_000)
   }
 
-  /// The date in microseconds since 1970, rounded to the nearest; dates too far away become the first or last one.
+  /// The date in microseconds since 1970, rounded to the nearest; dates too far away become the first or last
+  /// one.
   package static func microseconds(_ date: Date) -> Int64 {
     let shifted = (date.timeIntervalSinceReferenceDate * 1_000_000).rounded()
     guard abs(shifted) < 9e18 else { return shifted < 0 ? .min : .max }
@@ -22,7 +23,8 @@ package enum Timestamp {
 
   // MARK: - Writing
 
-  /// Appends the time `microseconds` after 1970, with no fraction if it is 0, else with 3 digits or, if needed, 6.
+  /// Appends the time `microseconds` after 1970, with no fraction if it is 0, else with 3 digits or, if
+  /// needed, 6.
   package static func append(microseconds: Int64, to output: inout [UInt8]) {
     let perDay = CivilTime.microsecondsPerDay
     var days = Int(microseconds) / perDay

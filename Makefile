@@ -1,0 +1,41 @@
+# `make` alone lists what there is.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint format bench clean
+
+# Empty, or `--static-swift-stdlib`: a binary that needs no Swift runtime beside it.
+RELEASE_FLAGS ?= --static-swift-stdlib
+# More arguments for a command: `make test ARGUMENTS='--filter Append'`, `make demo ARGUMENTS=--help`.
+ARGUMENTS ?=
+
+SWIFT_FILES = $(wildcard Package.swift Sources Tests Plugins Benchmarks/Package.swift Benchmarks/Sources \
+  Examples)
+
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Installs what is missing of PostgreSQL, libsodium and libzstd.
+	@scripts/setup.sh
+
+build: setup ## Builds esctl for release, in .build/release.
+	swift build -c release --product esctl $(RELEASE_FLAGS)
+
+demo: build ## Shows what the store does, on a PostgreSQL of its own.
+	.build/release/esctl demo $(ARGUMENTS)
+
+test: setup ## Builds and runs all tests, on a PostgreSQL of their own.
+	swift build --build-tests
+	swift test --skip-build $(ARGUMENTS)
+
+lint: ## Checks the format of Swift, SQL and shell files; changes nothing.
+	@scripts/lint.sh $(SWIFT_FILES)
+
+format: ## Formats the Swift files in place.
+	swift format --in-place --recursive --parallel $(SWIFT_FILES)
+
+bench: setup ## Measures the store beside plain PostgreSQL.
+	swift run -c release --package-path Benchmarks benchmarks $(ARGUMENTS)
+
+clean: ## Removes what was built. Data in .eventstore stays.
+	rm -rf .build Benchmarks/.build

@@ -1,0 +1,84 @@
+public import ArgumentParser
+internal import Glibc
+
+/// `esctl` as a library: a service adds its own commands and types and has an `esctl` of its own.
+///
+/// ```swift
+/// @main struct BankControl {
+///   static func main() async { await EventStoreCommandLine.main(environment: ProcessInfo.processInfo.environment) }
+/// }
+/// ```
+public enum EventStoreCommandLine {
+  /// Parses the arguments, runs the command, exits with its documented code.
+  public static func main(
+    arguments: [String] = Array(Swift.CommandLine.arguments.dropFirst()), environment: [String: String]
+  ) async -> Never {
+    exit(await run(arguments: arguments, environment: CommandEnvironment(variables: environment)))
+  }
+
+  /// As ``main(arguments:environment:)``, but returns the exit code.
+  public static func run(arguments: [String], environment: CommandEnvironment) async -> Int32 {
+    await CommandEnvironment.$current.withValue(environment) {
+      do {
+        var command = try Esctl.parseAsRoot(arguments)
+        return await run(&command, json: arguments.contains("--json"))
+      } catch {
+        // Help and the version are printed as asked for; a wrong argument is said with the usage.
+        let text = Esctl.fullMessage(for: error)
+        let code = Esctl.exitCode(for: error)
+        if code.isSuccess { print(text) } else { StandardOutput.complain(text) }
+        return code.rawValue
+      }
+    }
+  }
+
+  private static func run(_ command: inout any ParsableCommand, json: Bool) async -> Int32 {
+    do {
+      if var command = command as? any AsyncParsableCommand {
+        try await Interruption.cancelling { try await command.run() }
+      } else {
+        try command.run()
+      }
+      return ExitStatus.done.rawValue
+    } catch let error as ExitCode {
+      return error.rawValue
+    } catch let error where Esctl.exitCode(for: error) == .validationFailure || error is CleanExit {
+      let text = Esctl.fullMessage(for: error)
+      Esctl.exitCode(for: error).isSuccess ? print(text) : StandardOutput.complain(text)
+      return Esctl.exitCode(for: error).rawValue
+    } catch {
+      let failure = CommandFailure(error)
+      if json {
+        let members: [(String, JSONValue)] =
+          [("code", .string(failure.code)), ("message", .string(failure.description))] + failure.details
+        StandardOutput.complain(
+          String(decoding: JSONValue.object([("error", .object(members))]).bytes, as: UTF8.self))
+      } else {
+        StandardOutput.complain("esctl: \(failure.description)")
+      }
+      return failure.status.rawValue
+    }
+  }
+}
+
+/// The command of the commands.
+struct Esctl: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "esctl",
+    abstract: "An event store on PostgreSQL: append, read, follow, operate.",
+    discussion: """
+      Without EVENTSTORE_URL the commands use a private PostgreSQL in .eventstore/, which they start by themselves.
+
+      Exit codes: 0 done, 1 failed, 3 version conflict, 4 not found, 5 database unavailable, 6 key or decryption,
+      64 usage, 65 bad input.
+
+      Environment: EVENTSTORE_URL, EVENTSTORE_SCHEMA, EVENTSTORE_DIRECTORY, EVENTSTORE_KEYRING,
+      EVENTSTORE_MASTER_KEY, EVENTSTORE_MASTER_KEY_COMMAND, EVENTSTORE_PLAINTEXT_CATEGORIES.
+
+      Try it: esctl demo
+      """,
+    subcommands: [
+      Up.self, Down.self, Status.self, Migrate.self, Append.self, Import.self, Export.self, Read.self, Log.self,
+      Streams.self, Stream.self, Keys.self, Bench.self, Doctor.self, Demo.self, Version.self,
+    ])
+}

@@ -1,0 +1,128 @@
+internal import ArgumentParser
+internal import EventStore
+internal import FoundationEssentials
+internal import Histogram
+internal import PostgreSQL
+
+struct Bench: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure this machine and server: appends, a scan, stream loads.",
+    discussion: """
+      Works in a schema of its own (esctl_bench), which it drops afterwards. Figures are of one moment of one machine;
+      `make bench` compares with plain PostgreSQL in one run.
+
+      Examples:
+        esctl bench
+        esctl bench --writers 256 --seconds 10 --json
+      """)
+  @OptionGroup var store: StoreOptions
+
+  @Option(help: "Concurrent writers.")
+  var writers = 32
+
+  @Option(help: "How long each measurement takes, in seconds.")
+  var seconds = 5
+
+  @Option(help: "Bytes a payload.")
+  var payload = 256
+
+  func validate() throws {
+    guard (1...10_000).contains(writers) else { throw ValidationError("--writers: expected 1 to 10000") }
+    guard (1...3600).contains(seconds) else { throw ValidationError("--seconds: expected 1 to 3600") }
+    guard (1...1_000_000).contains(payload) else { throw ValidationError("--payload: expected 1 to 1000000") }
+  }
+
+  func run() async throws {
+    let connection = try await store.connection()
+    let scratch = try await ScratchStore.make(named: "esctl_bench", connection)
+    do {
+      try await PostgreSQLEventLog.withLog(scratch.configuration) { try await measure($0) }
+    } catch {
+      try? await scratch.drop()
+      throw error
+    }
+    try await scratch.drop()
+  }
+
+  private struct Figure {
+    let name: String
+    let perSecond: Double
+    let latency: Histogram<UInt64>?
+  }
+
+  private func measure(_ log: PostgreSQLEventLog) async throws {
+    let terminal = StandardOutput(descriptor: 2).terminal
+    let bar = ProgressBar("bench", total: 4, unit: .count("measurements"), terminal: terminal)
+    var figures: [Figure] = []
+    figures.append(try await appends(log, "append 1, \(writers) writers", writers: writers, batch: 1))
+    bar.advance()
+    figures.append(try await appends(log, "append 1, 1 writer", writers: 1, batch: 1))
+    bar.advance()
+    figures.append(try await appends(log, "append 100, 1 writer", writers: 1, batch: 100))
+    bar.advance()
+    let start = ContinuousClock.now
+    var count = 0
+    for try await page in log.readAll().pages { count += page.count }
+    let elapsed = start.duration(to: .now) / .seconds(1)
+    figures.append(Figure(name: "scan, opened", perSecond: Double(count) / elapsed, latency: nil))
+    bar.advance()
+    bar.finish()
+    print(figures)
+  }
+
+  private func appends(
+    _ log: PostgreSQLEventLog, _ name: String, writers: Int, batch: Int
+  ) async throws -> Figure {
+    let run = UUID.v7().uuidString.prefix(13)
+    let end = ContinuousClock.now + .seconds(seconds)
+    let body = Payload(bytes: [UInt8](repeating: 0x78, count: payload))
+    let start = ContinuousClock.now
+    let (total, latency) = try await withThrowingTaskGroup(of: (Int, Histogram<UInt64>).self) { group in
+      for writer in 0..<writers {
+        group.addTask {
+          var histogram = Histogram<UInt64>(numberOfSignificantValueDigits: .three)
+          let stream = try StreamName(category: "bench", id: "\(run)-\(batch)-\(writer)")
+          var version = 0
+          while ContinuousClock.now < end {
+            let events = (0..<batch).map { _ in EventData(type: "bench.appended", payload: body) }
+            let sent = ContinuousClock.now
+            version = try await log.append(events, to: stream, expecting: .exact(version)).version
+            histogram.record(UInt64(max(1, sent.duration(to: .now) / .microseconds(1))))
+          }
+          return (version, histogram)
+        }
+      }
+      var total = 0
+      var all = Histogram<UInt64>(numberOfSignificantValueDigits: .three)
+      for try await (count, histogram) in group {
+        total += count
+        for bucket in histogram.recordedValues() { all.record(bucket.value, count: bucket.count) }
+      }
+      return (total, all)
+    }
+    return Figure(name: name, perSecond: Double(total) / (start.duration(to: .now) / .seconds(1)), latency: latency)
+  }
+
+  private func print(_ figures: [Figure]) {
+    let output = StandardOutput()
+    if store.json {
+      for figure in figures {
+        output.line(
+          .object([
+            ("name", .string(figure.name)), ("eventsPerSecond", .integer(Int(figure.perSecond))),
+            ("p50Microseconds", .optional(figure.latency.map { Int($0.valueAtPercentile(50)) })),
+            ("p99Microseconds", .optional(figure.latency.map { Int($0.valueAtPercentile(99)) })),
+          ]))
+      }
+      return
+    }
+    var table = Table([.init("MEASUREMENT"), .init("EVENTS/S", .right), .init("P50", .right), .init("P99", .right)])
+    for figure in figures {
+      func percentile(_ value: Double) -> String {
+        figure.latency.map { "\($0.valueAtPercentile(value)) µs" } ?? ""
+      }
+      table.append([figure.name, Quantity.count(Int(figure.perSecond)), percentile(50), percentile(99)])
+    }
+    output.text(table.text(for: output.terminal))
+  }
+}

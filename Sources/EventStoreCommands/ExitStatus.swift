@@ -1,0 +1,97 @@
+internal import ArgumentParser
+internal import EmbeddedPostgreSQL
+internal import EventStore
+internal import PostgreSQL
+
+/// The documented exit codes.
+enum ExitStatus: Int32 {
+  case done = 0
+  case failed = 1
+  case conflict = 3
+  case notFound = 4
+  case unavailable = 5
+  case encryption = 6
+  case usage = 64
+  case badInput = 65
+}
+
+/// A command's failure: what to say, and how to exit.
+struct CommandFailure: Error, CustomStringConvertible {
+  var status: ExitStatus
+  /// A stable name, for `--json`.
+  var code: String
+  var description: String
+  /// Further members for `--json`.
+  var details: [(String, JSONValue)] = []
+
+  init(_ status: ExitStatus, _ code: String, _ description: String, details: [(String, JSONValue)] = []) {
+    self.status = status
+    self.code = code
+    self.description = description
+    self.details = details
+  }
+
+  /// Any error that a command can meet.
+  init(_ error: any Error) {
+    switch error {
+    case let failure as CommandFailure: self = failure
+    case let error as AppendError: self.init(append: error)
+    case let error as ReadError:
+      switch error {
+      case .unavailable: self.init(.unavailable, "unavailable", error.description)
+      case .database: self.init(.failed, "database", error.description)
+      case .encryption: self.init(.encryption, "encryption", error.description)
+      case .cancelled: self.init(.failed, "cancelled", error.description)
+      }
+    case let error as OpenError:
+      switch error {
+      case .notMigrated(_, .newer), .notMigrated(_, .behind), .notMigrated(_, .upToDate):
+        self.init(.failed, "notMigrated", error.description)
+      case .notMigrated(_, .absent): self.init(.notFound, "noStore", error.description)
+      case .encryption: self.init(.encryption, "encryption", error.description)
+      case .unavailable: self.init(.unavailable, "unavailable", error.description)
+      case .database: self.init(.failed, "database", error.description)
+      }
+    case let error as PostgreSQLError:
+      self.init(
+        error.isUnavailable ? .unavailable : .failed, error.isUnavailable ? "unavailable" : "database",
+        error.isUnavailable ? "the database is unavailable: \(error)" : error.description)
+    case let error as MigrationError:
+      if case .database(let cause) = error, cause.isUnavailable {
+        self.init(.unavailable, "unavailable", "the database is unavailable: \(cause)")
+      } else {
+        self.init(.failed, "migration", error.description)
+      }
+    case let error as EncryptionError: self.init(.encryption, "encryption", error.description)
+    case let error as PayloadError: self.init(.encryption, error.code, error.description)
+    case let error as EmbeddedClusterError: self.init(.unavailable, "embeddedServer", error.description)
+    case let error as PostgreSQLInstallationError: self.init(.unavailable, "embeddedServer", error.description)
+    case let error as InputError: self.init(.badInput, "badInput", error.description)
+    case let error as RowTemplateError: self.init(.usage, "usage", error.description)
+    case let error as TimeFormatError: self.init(.usage, "usage", error.description)
+    case let error as TimestampArgumentError: self.init(.usage, "usage", error.description)
+    case let error as InvalidName: self.init(.usage, "usage", error.description)
+    case is CancellationError: self.init(.failed, "cancelled", "interrupted")
+    default: self.init(.failed, "failed", "\(error)")
+    }
+  }
+
+  private init(append error: AppendError) {
+    switch error {
+    case .conflict(let conflict):
+      self.init(
+        .conflict, "conflict", error.description,
+        details: [
+          ("stream", .string(conflict.stream.description)), ("expected", .string(conflict.expected.description)),
+          ("actual", .integer(conflict.actual)),
+        ])
+    case .duplicateEventID: self.init(.conflict, "duplicateEventId", error.description)
+    case .invalid: self.init(.badInput, "badInput", error.description)
+    case .encryption: self.init(.encryption, "encryption", error.description)
+    case .unavailable: self.init(.unavailable, "unavailable", error.description)
+    case .outcomeUnknown: self.init(.unavailable, "outcomeUnknown", error.description)
+    case .database: self.init(.failed, "database", error.description)
+    case .cancelled: self.init(.failed, "cancelled", error.description)
+    }
+  }
+}

@@ -1,0 +1,84 @@
+internal import EventStore
+internal import FoundationEssentials
+
+/// The rows of a file that `export` wrote: events with their ids, versions and times.
+struct ExportedRows: ImportRows, ~Copyable {
+  private var reader: LineReader
+  private var members: [JSONText.Member] = []
+
+  init(path: String) throws { reader = try LineReader(path: path) }
+
+  var line: Int { reader.lineNumber }
+  var bytesConsumed: Int { reader.bytesConsumed }
+  var totalSize: Int? { reader.totalSize }
+
+  mutating func next() throws(RowProblem) -> ImportRow? {
+    guard try reader.advanceToContent() else { return nil }
+    let line = reader.lineNumber
+    let object = reader.line
+    do throws(JSONTextError) {
+      try JSONText.topLevelMembers(of: object, into: &members)
+    } catch {
+      throw RowProblem(line: line, "not a JSON object: \(error)")
+    }
+    let row = Members(members, object, line: line)
+    do {
+      guard let id = UUID(uuidString: try row.string("id")) else { throw row.problem("id is not a UUID") }
+      let stream = try StreamName(try row.string("stream"))
+      var event = EventData(
+        id: id, type: try row.string("type"), schemaVersion: try row.integer("schemaVersion") ?? 1,
+        payload: try row.payload())
+      if let metadata = row.raw("metadata"), JSONText.kind(of: metadata) != .null {
+        event.metadata = try Metadata(json: Array(metadata))
+      }
+      if row.raw("time") != nil {
+        let text = try row.string("time")
+        event.occurredAt = Timestamp.date(microseconds: try TimeFormat.iso8601.microseconds(text))
+      }
+      return ImportRow(stream: stream, event: event, version: try row.integer("version"))
+    } catch let problem as RowProblem {
+      throw problem
+    } catch {
+      throw row.problem("\(error)")
+    }
+  }
+
+  /// The members of one line.
+  private struct Members {
+    let members: [JSONText.Member]
+    let object: UnsafeRawBufferPointer
+    let line: Int
+
+    init(_ members: [JSONText.Member], _ object: UnsafeRawBufferPointer, line: Int) {
+      self.members = members
+      self.object = object
+      self.line = line
+    }
+
+    func problem(_ text: String) -> RowProblem {
+      RowProblem(line: line, text + " (other JSON lines than those of `export` need --stream and --type)")
+    }
+
+    func raw(_ key: String) -> UnsafeRawBufferPointer? {
+      members.first { $0.key == key }.map { UnsafeRawBufferPointer(rebasing: object[$0.value]) }
+    }
+
+    func string(_ key: String) throws -> String {
+      guard let raw = raw(key) else { throw problem("\(key) is missing") }
+      guard JSONText.kind(of: raw) == .string else { throw problem("\(key) is not a string") }
+      return try JSONText.string(raw)
+    }
+
+    func integer(_ key: String) throws -> Int? { try raw(key).map { try JSONText.integer($0) } }
+
+    func payload() throws -> Payload {
+      guard let data = raw("data") else { throw problem("data is missing") }
+      if raw("error") != nil { throw problem("the event was exported without its payload") }
+      guard raw("dataEncoding") != nil else { return Payload(bytes: Array(data), content: .json) }
+      guard try string("dataEncoding") == "base64", let bytes = Data(base64Encoded: try string("data")) else {
+        throw problem("data is not base64")
+      }
+      return Payload(bytes: Array(bytes))
+    }
+  }
+}

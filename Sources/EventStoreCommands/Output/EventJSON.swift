@@ -1,0 +1,63 @@
+internal import EventStore
+internal import FoundationEssentials
+
+/// An event as one line of JSON: the format of `read`, `log` and `export`, and what `import` takes back.
+enum EventJSON {
+  /// Members in this order: id, stream, version, position, type, schemaVersion, time, data, metadata.
+  ///
+  /// JSON payloads stand as they were stored; bytes as base64, said by `"dataEncoding":"base64"`. A payload that
+  /// cannot be opened is null, and `error` says why.
+  static func append(_ event: RecordedEvent, to output: inout [UInt8]) {
+    var writer = JSONWriter(capacity: 512)
+    writer.append(raw: "{\"id\":\"")
+    writer.append(raw: Array(event.id.uuidString.lowercased().utf8))
+    writer.append(raw: "\",\"stream\":")
+    writer.append(event.stream.description)
+    writer.append(raw: ",\"version\":")
+    writer.append(event.version)
+    writer.append(raw: ",\"position\":")
+    writer.append(raw: Array(event.position.description.utf8))
+    writer.append(raw: ",\"type\":")
+    writer.append(event.type)
+    writer.append(raw: ",\"schemaVersion\":")
+    writer.append(event.schemaVersion)
+    writer.append(raw: ",\"time\":\"")
+    var time: [UInt8] = []
+    Timestamp.append(event.time, to: &time)
+    writer.append(raw: time)
+    writer.append(raw: "\",\"data\":")
+    var rest: (encoding: Bool, error: PayloadError?) = (false, nil)
+    switch event.payload {
+    case .success(let payload) where payload.content == .json:
+      writer.append(raw: JSONText.compacted(payload.bytes))
+    case .success(let payload):
+      writer.append(Data(payload.bytes).base64EncodedString())
+      rest.encoding = true
+    case .failure(let error):
+      writer.appendNull()
+      rest.error = error
+    }
+    writer.append(raw: ",\"metadata\":")
+    event.metadata.isEmpty ? writer.append(raw: "{}") : writer.append(raw: event.metadata.json)
+    if rest.encoding { writer.append(raw: ",\"dataEncoding\":\"base64\"") }
+    if let error = rest.error {
+      writer.append(raw: ",\"error\":{\"code\":")
+      writer.append(error.code)
+      writer.append(raw: ",\"message\":")
+      writer.append(error.description)
+      writer.append(raw: "}")
+    }
+    writer.append(raw: "}")
+    output.append(contentsOf: writer.bytes)
+  }
+
+  /// The payload in one line for people.
+  static func summary(_ event: RecordedEvent) -> String {
+    switch event.payload {
+    case .success(let payload) where payload.content == .json:
+      String(decoding: JSONText.compacted(payload.bytes), as: UTF8.self)
+    case .success(let payload): "(\(payload.bytes.count) bytes)"
+    case .failure(let error): "(\(error.code): \(error.description))"
+    }
+  }
+}

@@ -1,0 +1,175 @@
+internal import ArgumentParser
+internal import EmbeddedPostgreSQL
+internal import EventStore
+internal import FoundationEssentials
+internal import PostgreSQL
+internal import Subprocess
+internal import SystemPackage
+
+/// Which store, with which keys: the options that every command has.
+struct StoreOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The database: a libpq connection string or URI. Default: EVENTSTORE_URL, else a private PostgreSQL.",
+      valueName: "connection"))
+  var url: String?
+
+  @Option(help: "The PostgreSQL schema of the store. Default: EVENTSTORE_SCHEMA, else eventstore.")
+  var schema: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The keyring file. Default: EVENTSTORE_KEYRING, else keyring in the directory.", valueName: "file"))
+  var keyring: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Where the private PostgreSQL and the keyring live. Default: EVENTSTORE_DIRECTORY, else .eventstore.",
+      valueName: "path"))
+  var directory: String?
+
+  @Flag(help: "Print JSON, and errors as JSON on standard error.")
+  var json = false
+
+  var directoryPath: String { directory ?? CommandEnvironment.variable("EVENTSTORE_DIRECTORY") ?? ".eventstore" }
+
+  var keyringPath: String {
+    keyring ?? CommandEnvironment.variable("EVENTSTORE_KEYRING") ?? "\(directoryPath)/keyring"
+  }
+
+  var schemaName: SchemaName {
+    get throws { try SchemaName(schema ?? CommandEnvironment.variable("EVENTSTORE_SCHEMA") ?? "eventstore") }
+  }
+
+  var givenURL: String? { url ?? CommandEnvironment.variable("EVENTSTORE_URL") }
+
+  var isEmbedded: Bool { givenURL == nil }
+
+  var cluster: EmbeddedCluster { EmbeddedCluster(directory: FilePath(directoryPath)) }
+
+  // MARK: The database
+
+  /// The connection string; starts the private server where that is the database.
+  func connectionString() async throws -> String {
+    if let givenURL { return givenURL }
+    let cluster = cluster
+    if let running = cluster.connectionString() { return running }
+    let isNew = await cluster.status() == .absent
+    StandardOutput.complain(
+      isNew
+        ? "esctl: creating a private PostgreSQL in \(directoryPath) (set EVENTSTORE_URL to use your own)"
+        : "esctl: starting the private PostgreSQL in \(directoryPath)")
+    return try await cluster.start()
+  }
+
+  func connection() async throws -> ConnectionConfiguration {
+    var configuration = ConnectionConfiguration(try await connectionString())
+    configuration.applicationName = "esctl"
+    if CommandEnvironment.variable("EVENTSTORE_PREPARED_STATEMENTS") == "off" {
+      configuration.preparedStatements = false
+    }
+    return configuration
+  }
+
+  /// The connection to a store whose schema is there: the private one is migrated by itself.
+  private func migratedConnection() async throws -> ConnectionConfiguration {
+    let connection = try await connection()
+    if isEmbedded { try await Migrator(connection, schema: schemaName).migrate() }
+    return connection
+  }
+
+  // MARK: The log
+
+  enum Access {
+    /// Appends: needs the store's own master key.
+    case write
+    /// Reads payloads: goes without a key, event by event.
+    case read
+    /// Reads no payload.
+    case inspect
+  }
+
+  func withLog<R>(_ access: Access, _ body: (PostgreSQLEventLog) async throws -> R) async throws -> R {
+    try await PostgreSQLEventLog.withLog(try await configuration(access), body)
+  }
+
+  func configuration(_ access: Access) async throws -> EventLogConfiguration {
+    let connection = try await migratedConnection()
+    let encryption: EventLogConfiguration.Encryption
+    switch access {
+    case .inspect: encryption = .off
+    case .read: encryption = try await masterKeys().map { .sealed($0) } ?? .off
+    case .write: encryption = .sealed(try await masterKeysForWriting(connection))
+    }
+    var configuration = EventLogConfiguration(
+      connection.connectionString, schema: try schemaName, encryption: encryption)
+    configuration.connection = connection
+    configuration.isReadOnly = access != .write
+    if let categories = CommandEnvironment.variable("EVENTSTORE_PLAINTEXT_CATEGORIES") {
+      configuration.plaintextCategories = Set(categories.split(separator: ",").map(String.init))
+    }
+    return configuration
+  }
+
+  // MARK: Keys
+
+  /// The master keys in hand, from the first of: EVENTSTORE_MASTER_KEY, EVENTSTORE_MASTER_KEY_COMMAND, the keyring
+  /// file. `nil` when there is no keyring file.
+  func masterKeys() async throws -> Keyring? {
+    if let text = CommandEnvironment.variable("EVENTSTORE_MASTER_KEY") {
+      return try Keyring(text: Array(text.utf8), source: "EVENTSTORE_MASTER_KEY")
+    }
+    if let command = CommandEnvironment.variable("EVENTSTORE_MASTER_KEY_COMMAND") {
+      return try await Self.masterKeys(printedBy: command)
+    }
+    do throws(EncryptionError) {
+      return try Keyring.open(file: keyringPath)
+    } catch {
+      if case .keyringNotFound = error { return nil }
+      throw error
+    }
+  }
+
+  /// For a key management service or a vault: a command that prints the keyring, or one key.
+  private static func masterKeys(printedBy command: String) async throws -> Keyring {
+    let result = try await Subprocess.run(
+      .path("/bin/sh"), arguments: ["-c", command], output: .bytes(limit: 1 << 20), error: .discarded)
+    guard result.terminationStatus.isSuccess else {
+      throw CommandFailure(
+        .encryption, "masterKeyCommand",
+        "EVENTSTORE_MASTER_KEY_COMMAND failed (\(result.terminationStatus)): run it by hand to see why")
+    }
+    return try Keyring(text: result.standardOutput, source: "EVENTSTORE_MASTER_KEY_COMMAND")
+  }
+
+  private func masterKeysForWriting(_ connection: ConnectionConfiguration) async throws -> Keyring {
+    if let keyring = try await masterKeys() { return keyring }
+    // A new store gets a new keyring; for one that has a master key, ours can only be the wrong one.
+    let pool = ConnectionPool(connection)
+    defer { pool.close() }
+    let registered = try await StoreInspection(pool, schema: schemaName).masterKeyIDs()
+    guard registered.isEmpty else {
+      throw CommandFailure(
+        .encryption, "keyringNotFound",
+        "no keyring at \(keyringPath), and the store is sealed under \(registered.joined(separator: ", ")): restore the "
+          + "keyring from its backup, or name it with EVENTSTORE_KEYRING")
+    }
+    return try createKeyring()
+  }
+
+  func createKeyring() throws -> Keyring {
+    do throws(EncryptionError) {
+      let keyring = try Keyring.create(file: keyringPath)
+      StandardOutput.complain(
+        """
+        esctl: created the keyring \(keyringPath) with master key \(keyring.active.id)
+        esctl: BACK IT UP. Without it no payload of this store can ever be read again.
+        """)
+      return keyring
+    } catch {
+      // Another process made it just now: that one is it.
+      if case .keyringExists = error { return try Keyring.open(file: keyringPath) }
+      throw error
+    }
+  }
+}

@@ -1,0 +1,53 @@
+public import EmbeddedPostgreSQL
+import EventStore
+import FoundationEssentials
+import Glibc
+import PostgreSQL
+import SystemPackage
+
+/// A durable server for one test, which may kill it.
+public struct IsolatedServer: Sendable {
+  public let cluster: EmbeddedCluster
+  /// The database `eventstore`, with an empty store.
+  public let database: TestDatabase
+
+  /// Runs `body` with a new server and removes it afterwards. One exists at a time.
+  public static func with<R>(
+    settings: [String: String] = [:], _ body: (IsolatedServer) async throws -> R
+  ) async throws -> R {
+    await Gate.servers.enter()
+    defer { Gate.servers.leave() }
+    let cluster = try await TestServer.copy("isolated-\(UInt32.random(in: 0...UInt32.max))", settings: settings)
+    do {
+      let connectionString = try await cluster.start()
+      try await Migrator(ConnectionConfiguration(connectionString)).migrate()
+      let database = TestDatabase(connectionString: connectionString, keyring: try .ephemeral())
+      let result = try await body(IsolatedServer(cluster: cluster, database: database))
+      try await cluster.destroy()
+      return result
+    } catch {
+      try? await cluster.destroy()
+      throw error
+    }
+  }
+
+  /// kill -9 of the server's first process. The others notice, and end by themselves.
+  public func kill() async throws {
+    guard case .running(let pid) = await cluster.status() else { throw NotRunning() }
+    Glibc.kill(pid, SIGKILL)
+  }
+
+  /// Starts the server again; its connection string stays what it was.
+  public func restart() async throws { try await cluster.start() }
+
+  /// Every file of the server's data folder, by its path.
+  public var files: [String] {
+    let data = cluster.directory.appending("data").string
+    let enumerator = FileManager.default.subpaths(atPath: data) ?? []
+    return enumerator.map { "\(data)/\($0)" }
+  }
+
+  struct NotRunning: Error, CustomStringConvertible {
+    var description: String { "the isolated server does not run: its log says why" }
+  }
+}
