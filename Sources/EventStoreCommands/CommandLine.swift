@@ -1,4 +1,4 @@
-public import ArgumentParser
+internal import ArgumentParser
 internal import Glibc
 
 /// `esctl` as a library: a service adds its own commands and types and has an `esctl` of its own.
@@ -34,8 +34,8 @@ public enum EventStoreCommandLine {
 
   private static func run(_ command: inout any ParsableCommand, json: Bool) async -> Int32 {
     do {
-      if var command = command as? any AsyncParsableCommand {
-        try await Interruption.cancelling { try await command.run() }
+      if let asynchronous = command as? any AsyncParsableCommand {
+        try await Interruption.cancelling(asynchronous)
       } else {
         try command.run()
       }

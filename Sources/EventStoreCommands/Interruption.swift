@@ -1,13 +1,15 @@
+internal import ArgumentParser
 internal import Dispatch
 internal import Glibc
 
 /// SIGINT and SIGTERM cancel the command, so that it ends in order: what is under way is finished or rolled back.
 enum Interruption {
-  static func cancelling<R: Sendable>(_ body: @escaping () async throws -> R) async throws -> R {
-    // The command is used by this one task only, and waited for.
-    nonisolated(unsafe) let body = body
+  static func cancelling(_ command: any AsyncParsableCommand) async throws {
+    let handover = Handover(command)
     let environment = CommandEnvironment.current
-    let task = Task { try await CommandEnvironment.$current.withValue(environment) { try await body() } }
+    let task = Task {
+      try await CommandEnvironment.$current.withValue(environment) { try await run(handover.value) }
+    }
     let sources = [SIGINT, SIGTERM].map { number in
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number)
@@ -22,6 +24,19 @@ enum Interruption {
     defer {
       for source in sources { source.cancel() }
     }
-    return try await task.value
+    try await task.value
   }
+
+  private static func run(_ command: some AsyncParsableCommand) async throws {
+    // Local to this call, which waits for it: `run` just does not say that it stays with its caller.
+    nonisolated(unsafe) var command = command
+    try await command.run()
+  }
+}
+
+/// Carries a value into the one task that uses it from then on.
+struct Handover<Value>: @unchecked Sendable {
+  // Safe as long as whoever makes it does not touch the value before the task has ended.
+  let value: Value
+  init(_ value: Value) { self.value = value }
 }

@@ -98,13 +98,17 @@ struct DemoRun {
     var slowest = Duration.zero
   }
 
+  private final class Observations: Sendable {
+    let seen = Mutex(Seen())
+  }
+
   func run(_ log: PostgreSQLEventLog) async throws -> [DemoCheck] {
     var checks: [DemoCheck] = []
-    let seen = Mutex(Seen())
+    let observations = Observations()
     let bar = ProgressBar("append", total: events, unit: .count("events"), terminal: terminal)
     let start = ContinuousClock.now
     let (books, elapsed) = try await withThrowingTaskGroup(of: Void.self) { subscriber in
-      subscriber.addTask { try await follow(log, until: events, seen) }
+      subscriber.addTask { try await follow(log, until: events, observations) }
       let books = try await write(log, bar)
       let elapsed = start.duration(to: .now)
       bar.finish()
@@ -119,7 +123,7 @@ struct DemoRun {
         figure: "\(Quantity.count(appended)) sealed events to \(Self.accounts) streams, \(Quantity.count(rate))/s",
         isRight: appended == events))
     checks.append(try await conflict(log, books))
-    checks.append(followed(seen))
+    checks.append(followed(observations))
     checks += try await readBack(log, books)
     checks.append(try await sealed(log))
     return checks
@@ -164,10 +168,10 @@ struct DemoRun {
     }
   }
 
-  private func follow(_ log: PostgreSQLEventLog, until count: Int, _ seen: borrowing Mutex<Seen>) async throws {
+  private func follow(_ log: PostgreSQLEventLog, until count: Int, _ observations: Observations) async throws {
     for try await page in log.subscribe().pages {
       let now = Date.now
-      let isDone = seen.withLock { seen in
+      let isDone = observations.seen.withLock { seen in
         for event in page {
           seen.count += 1
           seen.ascending = seen.ascending && event.position > seen.last
@@ -200,8 +204,8 @@ struct DemoRun {
     return DemoCheck(name: "a stale writer", figure: "was not refused", isRight: false)
   }
 
-  private func followed(_ seen: borrowing Mutex<Seen>) -> DemoCheck {
-    seen.withLock { seen in
+  private func followed(_ observations: Observations) -> DemoCheck {
+    observations.seen.withLock { seen in
       DemoCheck(
         name: "a live subscriber saw",
         figure: "\(Quantity.count(seen.count)) events, each once, in order, at most "

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import EventStore
+internal import PostgreSQL
 
 struct Import: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -148,7 +149,7 @@ struct Import: AsyncParsableCommand {
       bar.finish()
       // What came before the bad row, or before the interruption, is kept whole and in order.
       let isOurs = error is RowProblem || error is CancellationError || { if case AppendError.invalid = error { true } else { false } }()
-      let progress = isOurs ? try await Task { [bulk = Unshared(bulk)] in try await bulk.value.finish() }.value : bulk.progress
+      let progress = isOurs ? try await Task { [bulk = Handover(bulk)] in try await bulk.value.finish() }.value : bulk.progress
       let kept = "\(progress.added) events before it were added; the same command goes on from there"
       switch error {
       case let problem as RowProblem:
@@ -165,11 +166,4 @@ struct Import: AsyncParsableCommand {
       }
     }
   }
-}
-
-/// Carries a value into the one task that uses it while its owner waits.
-private struct Unshared<Value>: @unchecked Sendable {
-  // Safe: the owner awaits the task and touches the value only after that.
-  let value: Value
-  init(_ value: Value) { self.value = value }
 }

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import EmbeddedPostgreSQL
 internal import EventStore
 internal import PostgreSQL
+internal import SystemPackage
 
 struct Up: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

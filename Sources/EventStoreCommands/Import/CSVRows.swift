@@ -16,12 +16,18 @@ struct CSVRows: ImportRows, ~Copyable {
   private var writer = JSONWriter(capacity: 1024)
 
   init(path: String, delimiter: UInt8, _ mapping: RowMapping) throws {
-    reader = try CSVReader(path: path, delimiter: delimiter)
+    let reader = try CSVReader(path: path, delimiter: delimiter)
     let columns = reader.columns
-    stream = try RowTemplate(mapping.stream, columns: columns)
-    type = try RowTemplate(mapping.type, columns: columns)
-    time = try mapping.time.map { try RowTemplate($0, columns: columns) }
-    subject = try mapping.subject.map { try RowTemplate($0, columns: columns) }
+    let stream = try RowTemplate(mapping.stream, columns: columns)
+    let type = try RowTemplate(mapping.type, columns: columns)
+    let time = try mapping.time.map { try RowTemplate($0, columns: columns) }
+    let subject = try mapping.subject.map { try RowTemplate($0, columns: columns) }
+    // Nothing throws from here on: a noncopyable value is made whole or not at all.
+    self.reader = reader
+    self.stream = stream
+    self.type = type
+    self.time = time
+    self.subject = subject
     timeFormat = mapping.timeFormat
     shape = JSONObjectShape(names: columns)
     columnCount = columns.count

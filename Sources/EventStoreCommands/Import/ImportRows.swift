@@ -1,4 +1,3 @@
-internal import CSodium
 internal import EventStore
 internal import FoundationEssentials
 
@@ -52,30 +51,22 @@ struct RowProblem: Error, CustomStringConvertible {
 /// Makes event ids from where a row stands and what it says, so that the same row of the same source is the same event
 /// at every import.
 struct RowIdentity {
-  private let source: [UInt8]
-  private var row: UInt64 = 0
+  private let sourceSize: Int
+  private var row = 0
+  /// The source's name, then row number and bytes of the current row.
+  private var buffer: [UInt8]
 
-  init(source: String) { self.source = Array(source.utf8) }
+  init(source: String) {
+    buffer = Array("eventstore import 1".utf8) + Array(source.utf8) + [0]
+    sourceSize = buffer.count
+  }
 
-  /// A UUID of version 8 (RFC 9562): BLAKE2b-128 over source, row number and the row's bytes.
   mutating func next(_ bytes: UnsafeRawBufferPointer) -> UUID {
     row += 1
-    var state = crypto_generichash_state()
-    crypto_generichash_init(&state, nil, 0, 16)
-    func add(_ bytes: UnsafeRawBufferPointer) {
-      crypto_generichash_update(&state, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt64(bytes.count))
-    }
-    source.withUnsafeBytes { source in
-      withUnsafeBytes(of: (UInt64(source.count).bigEndian, row.bigEndian)) { add($0) }
-      add(source)
-    }
-    add(bytes)
-    return withUnsafeTemporaryAllocation(byteCount: 16, alignment: 16) { digest in
-      crypto_generichash_final(&state, digest.baseAddress?.assumingMemoryBound(to: UInt8.self), 16)
-      digest[6] = digest[6] & 0x0F | 0x80
-      digest[8] = digest[8] & 0x3F | 0x80
-      return UUID(uuid: digest.loadUnaligned(as: uuid_t.self))
-    }
+    buffer.removeSubrange(sourceSize...)
+    withUnsafeBytes(of: UInt64(row).bigEndian) { buffer.append(contentsOf: $0) }
+    buffer.append(contentsOf: bytes)
+    return .v8(digestOf: buffer)
   }
 }
 

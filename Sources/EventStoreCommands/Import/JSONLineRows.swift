@@ -14,13 +14,19 @@ struct JSONLineRows: ImportRows, ~Copyable {
   private var members: [JSONText.Member] = []
 
   init(path: String, _ mapping: RowMapping) throws {
-    stream = try RowTemplate(mapping.stream)
-    type = try RowTemplate(mapping.type)
-    time = try mapping.time.map { try RowTemplate($0) }
-    subject = try mapping.subject.map { try RowTemplate($0) }
+    let stream = try RowTemplate(mapping.stream)
+    let type = try RowTemplate(mapping.type)
+    let time = try mapping.time.map { try RowTemplate($0) }
+    let subject = try mapping.subject.map { try RowTemplate($0) }
+    let reader = try LineReader(path: path)
+    // Nothing throws from here on: a noncopyable value is made whole or not at all.
+    self.reader = reader
+    self.stream = stream
+    self.type = type
+    self.time = time
+    self.subject = subject
     timeFormat = mapping.timeFormat
     identity = RowIdentity(source: mapping.source)
-    reader = try LineReader(path: path)
   }
 
   var line: Int { reader.lineNumber }
