@@ -159,11 +159,11 @@ public final class InMemoryEventLog: EventLog {
   }
 
   public func readAll(after position: Position, where filter: LogFilter) -> EventSequence {
-    EventSequence { [self] in OnePage { events(after: position, filter).found } }
+    EventSequence { OnePage { self.events(after: position, filter).found } }
   }
 
   public func subscribe(after position: Position, where filter: LogFilter) -> EventSequence {
-    EventSequence { [self] in LivePages(self, arrivals, after: position, filter) }
+    EventSequence { LivePages(self, self.arrivals, after: position, filter) }
   }
 
   public func version(of stream: StreamName) async throws(ReadError) -> Int? {

@@ -14,8 +14,8 @@ BEGIN
       ON CONFLICT DO NOTHING;
 
   INSERT INTO streams (stream_id, name)
-  SELECT c.category_id::bigint << 48
-         | nextval('stream_numbers') << 8
+  SELECT (c.category_id::bigint << 48)
+         | (nextval('stream_numbers') << 8)
          | get_byte(sha256(convert_to(n.name, 'UTF8')), 0),
          n.name
     FROM (SELECT DISTINCT u.name FROM unnest(names) AS u (name) ORDER BY 1) AS n
