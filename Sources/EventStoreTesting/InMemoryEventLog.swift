@@ -145,17 +145,7 @@ public final class InMemoryEventLog: EventLog {
   // MARK: Reading
 
   public func read(_ stream: StreamName, _ range: StreamRange) -> EventSequence {
-    EventSequence { [store] in
-      OnePage {
-        store.withLock { store in
-          let inRange = store.streams[stream, default: []].lazy.map { store.events[$0] }.filter { event in
-            range.versions.contains(event.version) && range.until.map { event.time <= $0 } ?? true
-          }
-          let limit = max(0, range.limit)
-          return range.direction == .forwards ? Array(inRange.prefix(limit)) : inRange.suffix(limit).reversed()
-        }
-      }
-    }
+    EventSequence { OnePage { self.events(of: stream, range) } }
   }
 
   public func readAll(after position: Position, where filter: LogFilter) -> EventSequence {
@@ -169,6 +159,15 @@ public final class InMemoryEventLog: EventLog {
   public func version(of stream: StreamName) async throws(ReadError) -> Int? {
     if Task.isCancelled { throw .cancelled }
     return store.withLock { $0.streams[stream]?.count }
+  }
+
+  private func events(of stream: StreamName, _ range: StreamRange) -> [RecordedEvent] {
+    let events = store.withLock { store in store.streams[stream, default: []].map { store.events[$0] } }
+    let inRange = events.filter { event in
+      range.versions.contains(event.version) && range.until.map { event.time <= $0 } ?? true
+    }
+    let limit = max(0, range.limit)
+    return range.direction == .forwards ? Array(inRange.prefix(limit)) : inRange.suffix(limit).reversed()
   }
 
   /// The matching events after a position, and the last position that was looked at.

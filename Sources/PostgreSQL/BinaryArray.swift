@@ -40,6 +40,12 @@ public struct BinaryArray: PostgreSQLEncodable {
     count += 1
   }
 
+  public mutating func append(_ value: Bool) {
+    body.appendBigEndian(Int32(1))
+    body.append(value ? 1 : 0)
+    count += 1
+  }
+
   public mutating func append(_ value: UUID) {
     body.appendBigEndian(Int32(16))
     withUnsafeBytes(of: value.uuid) { body.append(contentsOf: $0) }

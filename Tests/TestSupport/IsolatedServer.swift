@@ -40,11 +40,12 @@ public struct IsolatedServer: Sendable {
   /// Starts the server again; its connection string stays what it was.
   public func restart() async throws { try await cluster.start() }
 
-  /// Every file of the server's data folder, by its path.
-  public var files: [String] {
-    let data = cluster.directory.appending("data").string
-    let enumerator = FileManager.default.subpaths(atPath: data) ?? []
-    return enumerator.map { "\(data)/\($0)" }
+  /// The path of every file of the server's data folder.
+  public var files: [String] { Self.files(below: cluster.directory.appending("data").string) }
+
+  private static func files(below folder: String) -> [String] {
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else { return [folder] }
+    return names.flatMap { files(below: "\(folder)/\($0)") }
   }
 
   struct NotRunning: Error, CustomStringConvertible {

@@ -6,6 +6,8 @@
 --   names       text[]    the stream's name where the id is 0, else null; null altogether when every id is known
 --   expected    bigint[]  >= 0 exactly this version (0: no stream), -1 any version, -2 any but an empty stream
 --   groups      int[]     appends of one group stand or fall together; null when each stands alone
+--   proven      boolean[] the caller has seen the expected version committed; as events are never removed it need not
+--                         be looked up, and UNIQUE (stream_id, version) finds whoever was there before
 --   first_ids   uuid[]    the id of its first event: finds an earlier try of the same append
 -- One entry an event, in order within its append:
 --   append_of   int[]     which append, from 1
@@ -21,7 +23,7 @@
 -- event, not counting earlier appends of the call to the same stream; the stream's actual version; the one before the
 -- first event of the earlier try); and the positions of the appended events, by stream id and then in order.
 CREATE OR REPLACE FUNCTION append(
-  stream_ids bigint[], names text[], expected bigint[], groups integer[], first_ids uuid[],
+  stream_ids bigint[], names text[], expected bigint[], groups integer[], proven boolean[], first_ids uuid[],
   append_of integer[], offsets integer[], event_ids uuid[], types text[], schema_versions integer[],
   occurred_at timestamptz[], metadata bytea[], data bytea[],
   key_of integer[], key_ids uuid[], key_subjects text[], key_masters text[], key_wrapped bytea[],
@@ -57,11 +59,21 @@ BEGIN
 
   FOR attempt IN 1 .. 100 LOOP
     -- 3. Where is each stream now? Before the insert: only so do positions follow versions.
-    versions := ARRAY (
-      SELECT coalesce(
-               (SELECT e.version FROM events e WHERE e.stream_id = a.stream_id ORDER BY e.version DESC LIMIT 1), 0)
-        FROM unnest(out_stream_ids) WITH ORDINALITY AS a (stream_id, ord)
-       ORDER BY a.ord);
+    IF attempt = 1 AND true = ALL (proven) THEN
+      versions := expected;
+    ELSE
+      versions := ARRAY (
+        SELECT CASE
+                 WHEN a.proven AND attempt = 1 THEN a.expected
+                 ELSE coalesce((SELECT e.version
+                                  FROM events e
+                                 WHERE e.stream_id = a.stream_id
+                                 ORDER BY e.version DESC
+                                 LIMIT 1), 0)
+               END
+          FROM unnest(out_stream_ids, expected, proven) WITH ORDINALITY AS a (stream_id, expected, proven, ord)
+         ORDER BY a.ord);
+    END IF;
 
     -- 4. Verdicts.
     outcomes := ARRAY (

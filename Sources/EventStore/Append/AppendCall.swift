@@ -53,6 +53,7 @@ struct AppendCall {
     var names = BinaryArray(of: TypeOID.text)
     var expected = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * parts.count)
     var groups = BinaryArray(of: TypeOID.int4)
+    var proven = BinaryArray(of: TypeOID.bool, reservingBytes: 5 * parts.count)
     var firstIDs = BinaryArray(of: TypeOID.uuid, reservingBytes: 20 * parts.count)
     var appendOf = BinaryArray(of: TypeOID.int4, reservingBytes: 8 * events)
     var offsets = BinaryArray(of: TypeOID.int4, reservingBytes: 8 * events)
@@ -87,6 +88,7 @@ struct AppendCall {
       if named { append.streamID == 0 ? names.append(append.stream.description) : names.appendNull() }
       expected.append(append.expected.code)
       if grouped { groups.append(Int32(part.request)) }
+      proven.append(append.isProven)
       firstIDs.append(append.events[0].id)
       for key in append.newKeys {
         keyOf.append(Int32(number + 1))
@@ -121,13 +123,13 @@ struct AppendCall {
     add(names, unless: !named)
     add(expected)
     add(groups, unless: !grouped)
-    for array in [firstIDs, appendOf, offsets, eventIDs, types, schemaVersions, occurredAt, metadata, data] { add(array) }
+    for array in [proven, firstIDs, appendOf, offsets, eventIDs, types, schemaVersions, occurredAt, metadata, data] { add(array) }
     for array in [keyOf, keyIDs, keySubjects, keyMasters, keyWrapped] { add(array, unless: keyIDs.count == 0) }
     return parameters
   }
 
-  /// The verdicts, by request and part; and the id of each stream.
-  func verdicts(_ rows: Rows) -> (verdicts: [[Verdict]], streamIDs: [(StreamName, Int64)]) {
+  /// The verdicts, by request and part.
+  func verdicts(_ rows: Rows) -> [[Verdict]] {
     let streamIDs = rows.integers(0, 0, of: Int64.self)
     let outcomes = rows.integers(0, 1, of: Int16.self)
     let versions = rows.integers(0, 2, of: Int64.self)
@@ -135,7 +137,6 @@ struct AppendCall {
     precondition(streamIDs.count == parts.count && outcomes.count == parts.count && versions.count == parts.count)
 
     var verdicts = requests.map { [Verdict](repeating: .refusedWithGroup, count: $0.parts.count) }
-    var ids: [(StreamName, Int64)] = []
     // The function inserted by stream id, and in the given order within a stream.
     var order = Array(parts.indices)
     if parts.contains(where: { $0.append.streamID == 0 }) {
@@ -154,10 +155,9 @@ struct AppendCall {
         }
         let count = part.append.events.count
         verdicts[part.request][part.index] = .appended(
-          firstVersion: last + 1, positions: positions[next..<next + count].map(Position.init))
+          streamID: stream, firstVersion: last + 1, positions: positions[next..<next + count].map(Position.init))
         next += count
         last += count
-        if part.append.streamID == 0 { ids.append((part.append.stream, streamIDs[index])) }
       case 1: verdicts[part.request][part.index] = .conflict(actual: Int(versions[index]))
       case 2:
         verdicts[part.request][part.index] = .duplicate(
@@ -165,7 +165,7 @@ struct AppendCall {
       default: break
       }
     }
-    return (verdicts, ids)
+    return verdicts
   }
 }
 

@@ -19,6 +19,8 @@ struct SealedAppend: Sendable {
   /// 0 where this process does not know it yet: then the name travels.
   let streamID: Int64
   let expected: ExpectedVersion
+  /// Whether this process has seen the expected version committed: then the server need not look for it.
+  let isProven: Bool
   let events: [SealedEvent]
   /// Data keys in use that the store may not have yet.
   let newKeys: [DataKeyRow]
@@ -36,7 +38,7 @@ struct DataKeyRow: Sendable {
 
 /// What the append function said of one part.
 enum Verdict: Sendable {
-  case appended(firstVersion: Int, positions: [Position])
+  case appended(streamID: Int64, firstVersion: Int, positions: [Position])
   case conflict(actual: Int)
   /// The first event's id is already at this version: an earlier try.
   case duplicate(firstVersion: Int, streamID: Int64)

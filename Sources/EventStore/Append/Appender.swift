@@ -14,8 +14,10 @@ final class Appender: Sendable {
   private let lanes: [Lane]
   /// How long a batch is tried again when the server is away, before its callers are told.
   private let patience: Duration
-  /// Called after each commit, with what is now known of streams and keys.
-  private let onCommit: @Sendable (_ streams: [(StreamName, Int64)], _ keys: [DataKeyRow], Connection) -> Void
+  /// Called when a connection is lost with appends under way.
+  private let onLoss: @Sendable () -> Void
+  /// Called after each commit with what came of it, before any caller is told.
+  private let onCommit: @Sendable (_ outcomes: [(SealedAppend, Verdict)], Connection) -> Void
 
   /// The connection of a lane: kept, and used by one leader at a time.
   private final class Lane: Sendable {
@@ -23,12 +25,13 @@ final class Appender: Sendable {
   }
 
   init(
-    pool: ConnectionPool, statement: Statement, limits: AppendQueue.Limits, patience: Duration,
-    onCommit: @escaping @Sendable ([(StreamName, Int64)], [DataKeyRow], Connection) -> Void
+    pool: ConnectionPool, statement: Statement, limits: AppendQueue.Limits, patience: Duration, onLoss: @escaping @Sendable () -> Void,
+    onCommit: @escaping @Sendable ([(SealedAppend, Verdict)], Connection) -> Void
   ) {
     self.pool = pool
     self.statement = statement
     self.patience = patience
+    self.onLoss = onLoss
     self.onCommit = onCommit
     queue = Mutex(AppendQueue(limits))
     lanes = (0..<max(1, limits.lanes)).map { _ in Lane() }
@@ -75,12 +78,11 @@ final class Appender: Sendable {
     let call = AppendCall(requests)
     switch await attempt(call.parameters, on: lane) {
     case .success((let rows, let connection)):
-      let (verdicts, streams) = call.verdicts(rows)
-      var keys: [DataKeyRow] = []
-      for (request, verdicts) in zip(requests, verdicts) {
-        if case .appended = verdicts[0] { for part in request.parts { keys += part.newKeys } }
-      }
-      onCommit(streams, keys, connection)
+      let verdicts = call.verdicts(rows)
+      var outcomes: [(SealedAppend, Verdict)] = []
+      outcomes.reserveCapacity(requests.count)
+      for (request, verdicts) in zip(requests, verdicts) { outcomes += zip(request.parts, verdicts) }
+      onCommit(outcomes, connection)
       for (request, verdicts) in zip(requests, verdicts) { request.signal(.done(.success(verdicts))) }
     case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
       // Something about one of them; alone, it fails alone.
@@ -105,7 +107,10 @@ final class Appender: Sendable {
         case .success(let rows): return .success((rows, connection))
         case .failure(let failure):
           error = failure
-          if failure.code == .connectionLost { wasSent = true }
+          if failure.code == .connectionLost {
+            wasSent = true
+            onLoss()
+          }
         }
       case .failure(let failure): error = failure
       }

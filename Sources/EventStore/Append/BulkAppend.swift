@@ -26,6 +26,8 @@ public final class BulkAppend {
     let id: Int64
     /// Where the stream will be once everything that was sent is written.
     var version: Int
+    /// Where it was seen to be.
+    var committed: Int
     let isPlain: Bool
     /// Ids that were there when this import met the stream.
     let known: Set<UUID>
@@ -33,6 +35,7 @@ public final class BulkAppend {
     init(id: Int64, version: Int, isPlain: Bool, known: Set<UUID>) {
       self.id = id
       self.version = version
+      committed = version
       self.isPlain = isPlain
       self.known = known
     }
@@ -129,6 +132,7 @@ public final class BulkAppend {
     let appends = sorted.map { index in
       SealedAppend(
         stream: parts[index].name, streamID: parts[index].stream.id, expected: .exact(parts[index].stream.version),
+        isProven: parts[index].stream.version > 0 && parts[index].stream.version <= parts[index].stream.committed,
         events: parts[index].events, newKeys: parts[index].keys)
     }
     for part in parts { part.stream.version += part.events.count }
@@ -142,34 +146,37 @@ public final class BulkAppend {
   private func land() async throws(AppendError) {
     let flight = flights.removeFirst()
     let rows = try await log.database { () throws(PostgreSQLError) in try await flight.result.outcome().get() }
-    let verdicts = flight.call.verdicts(rows).verdicts
-    var failed: Set<StreamName> = []
-    for (part, verdict) in zip(flight.parts, verdicts) {
-      if case .appended = verdict[0] {
-        progress.added += part.events.count
-        log.keys.confirm(part.newKeys)
-      } else {
-        failed.insert(part.stream)
-      }
-    }
+    var failed = settle(flight, rows)
     guard !failed.isEmpty else { return }
     // Someone else appended to these streams, perhaps the same import in another process. Batches that were sent after
     // this one have failed for them too: see where the streams are now, and send what is still missing, in order.
     var missing = flight.rows.filter { failed.contains($0.stream) }
     while let later = flights.popFirst() {
       let rows = try await log.database { () throws(PostgreSQLError) in try await later.result.outcome().get() }
-      for (part, verdict) in zip(later.parts, later.call.verdicts(rows).verdicts) {
-        if case .appended = verdict[0] {
-          progress.added += part.events.count
-          log.keys.confirm(part.newKeys)
-        } else {
-          failed.insert(part.stream)
-          missing += later.rows.filter { $0.stream == part.stream }
-        }
-      }
+      let alsoFailed = settle(later, rows)
+      missing += later.rows.filter { alsoFailed.contains($0.stream) }
+      failed.formUnion(alsoFailed)
     }
     for stream in failed { streams[stream] = nil }
     try await send(missing)
+  }
+
+  /// Takes note of what was written; returns the streams of which nothing was.
+  private func settle(_ flight: Flight, _ rows: Rows) -> Set<StreamName> {
+    let outcomes = Array(zip(flight.parts, flight.call.verdicts(rows).map { $0[0] }))
+    log.keys.confirm(outcomes)
+    var failed: Set<StreamName> = []
+    for (part, verdict) in outcomes {
+      if case .appended(_, let firstVersion, let positions) = verdict {
+        progress.added += positions.count
+        if let stream = streams[part.stream] {
+          stream.committed = max(stream.committed, firstVersion + positions.count - 1)
+        }
+      } else {
+        failed.insert(part.stream)
+      }
+    }
+    return failed
   }
 
   /// Learns where streams are that this import has not met, and which of their events are there.
@@ -190,7 +197,7 @@ public final class BulkAppend {
         let names = BinaryArray(new.map(\.description).sorted())
         let made = try await connection.execute(log.queries.streamIDs, Parameters(names))
         let ids = made.indices.map { (StreamName(trusted: made.text($0, 0)), made.int64($0, 1)) }
-        log.directory.learn(ids)
+        for (name, id) in ids { log.directory.learn(name, id: id) }
         let found = try await connection.execute(
           log.queries.streamEvents, Parameters(BinaryArray(ids.map(\.1))), timeout: .seconds(600))
         var known: [Int64: Set<UUID>] = [:]

@@ -43,9 +43,14 @@ final class DataKeys: Sendable {
     }
   }
 
-  /// An append has committed these keys.
-  func confirm(_ rows: [DataKeyRow]) {
-    guard !rows.isEmpty else { return }
+  /// What came of appends that were committed: those that wrote have brought their keys along.
+  func confirm(_ outcomes: [(SealedAppend, Verdict)]) {
+    for (append, verdict) in outcomes {
+      if !append.newKeys.isEmpty, case .appended = verdict { confirm(append.newKeys) }
+    }
+  }
+
+  private func confirm(_ rows: [DataKeyRow]) {
     known.withLock { known in
       for row in rows {
         if let current = known.bySubject[row.subject], current.key.id == row.id {

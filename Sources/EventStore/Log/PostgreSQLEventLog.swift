@@ -126,10 +126,10 @@ public final class PostgreSQLEventLog: EventLog {
     let announcer = Announcer(queries, hints)
     appender = Appender(
       pool: pool, statement: queries.append, limits: AppendQueue.Limits(lanes: configuration.appendLanes),
-      patience: configuration.appendPatience
-    ) { streams, rows, connection in
-      directory.learn(streams)
-      keys.confirm(rows)
+      patience: configuration.appendPatience, onLoss: { directory.forget() }
+    ) { outcomes, connection in
+      directory.learn(outcomes)
+      keys.confirm(outcomes)
       announcer.appended(on: connection)
     }
   }
@@ -169,7 +169,7 @@ public final class PostgreSQLEventLog: EventLog {
     let rows = try await database { () throws(PostgreSQLError) in
       try await connection.execute(queries.append, call.parameters)
     }
-    return try await results(appends, call.verdicts(rows).verdicts[0], inTransaction: true)
+    return try await results(appends, call.verdicts(rows)[0], inTransaction: true)
   }
 
   /// Appends to one stream inside the caller's own transaction; see ``append(_:in:)``.
@@ -208,10 +208,11 @@ public final class PostgreSQLEventLog: EventLog {
         events.append(sealed)
         if let key, !newKeys.contains(where: { $0.id == key.id }) { newKeys.append(key) }
       }
+      let (id, isProven) = directory.resolve(append.stream, append.expected)
       sealed.append(
         SealedAppend(
-          stream: append.stream, streamID: directory.id(of: append.stream) ?? 0, expected: append.expected,
-          events: events, newKeys: newKeys))
+          stream: append.stream, streamID: id, expected: append.expected, isProven: isProven, events: events,
+          newKeys: newKeys))
     }
     return sealed
   }
@@ -288,11 +289,11 @@ public final class PostgreSQLEventLog: EventLog {
     var results: [Appended] = []
     for (append, verdict) in zip(appends, verdicts) {
       switch verdict {
-      case .appended(let firstVersion, let positions):
+      case .appended(_, let firstVersion, let positions):
         results.append(
           Appended(stream: append.stream, firstVersion: firstVersion, positions: positions, wasDuplicate: false))
       case .duplicate(let firstVersion, let streamID):
-        if !inTransaction { directory.learn([(append.stream, streamID)]) }
+        if !inTransaction { directory.learn(append.stream, id: streamID) }
         results.append(try await earlier(append, firstVersion))
       case .conflict: preconditionFailure("handled above")
       case .refusedWithGroup:

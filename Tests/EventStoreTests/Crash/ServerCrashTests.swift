@@ -1,0 +1,112 @@
+import EventStore
+import FoundationEssentials
+import Glibc
+import PostgreSQL
+import Synchronization
+import TestSupport
+import Testing
+
+@Suite("kill -9 of the server", .timeLimit(.minutes(5)))
+struct ServerCrashTests {
+  /// What the log told a writer.
+  struct Acknowledged: Hashable, Sendable {
+    let id: UUID
+    let stream: StreamName
+    let version: Int
+    let position: Position
+  }
+
+  enum Victim: CaseIterable, Sendable {
+    /// The first process: everything ends, and somebody must start the server again.
+    case postmaster
+    /// A connection's process: the server recovers by itself.
+    case backend
+  }
+
+  @Test("every acknowledged event is there, once, and appends go on by themselves", arguments: Victim.allCases)
+  func killed(victim: Victim) async throws {
+    try await IsolatedServer.with { server in
+      let acknowledged = Mutex<[Acknowledged]>([])
+      let isOver = Mutex(false)
+      try await server.database.withLog({ $0.appendPatience = .seconds(60) }) { log in
+        let follower = Task { try await Self.follow(log) }
+        try await withThrowingTaskGroup { group in
+          for writer in 0..<8 {
+            group.addTask {
+              try await Self.write(log, writer, while: { !isOver.withLock { $0 } }) { appended in
+                acknowledged.withLock { $0 += appended }
+              }
+            }
+          }
+          group.addTask {
+            for _ in 0..<2 {
+              try await Task.sleep(for: .milliseconds(500))
+              try await Self.kill(victim, of: server)
+            }
+            try await Task.sleep(for: .milliseconds(500))
+            isOver.withLock { $0 = true }
+          }
+          try await group.waitForAll()
+        }
+        try await log.append([.sample(type: "test.end")], to: "end-1", expecting: .noStream)
+
+        let told = acknowledged.withLock { $0 }
+        let all = try await log.readAll().collect()
+        let found = all.map {
+          Acknowledged(id: $0.id, stream: $0.stream, version: $0.version, position: $0.position)
+        }
+        #expect(told.count > 100)
+        #expect(Set(found).count == found.count && Set(found.map(\.id)).count == found.count)
+        #expect(Set(told).subtracting(found).isEmpty)
+        // Nobody was told of nothing else: every append came back in the end.
+        #expect(found.count == told.count + 1)
+        for (stream, events) in Dictionary(grouping: all, by: \.stream) {
+          #expect(events.map(\.version) == Array(1..<events.count + 1), "\(stream)")
+        }
+        #expect(all.allSatisfy { (try? $0.payload.get()) != nil })
+        #expect(try await follower.value == all.map(\.position))
+      }
+    }
+  }
+
+  private static func write(
+    _ log: PostgreSQLEventLog, _ writer: Int, while goesOn: () -> Bool, _ acknowledge: ([Acknowledged]) -> Void
+  ) async throws {
+    let own = try StreamName(category: "own", id: "\(writer)")
+    var version = 0
+    while goesOn() {
+      let events = EventData.samples(2)
+      let isShared = Int.random(in: 0..<3) == 0
+      let stream: StreamName = isShared ? "shared-1" : own
+      let appended = try await log.append(events, to: stream, expecting: isShared ? .any : .exact(version))
+      if !isShared { version = appended.version }
+      acknowledge(
+        events.indices.map {
+          Acknowledged(
+            id: events[$0].id, stream: stream, version: appended.firstVersion + $0, position: appended.positions[$0])
+        })
+    }
+  }
+
+  private static func follow(_ log: PostgreSQLEventLog) async throws -> [Position] {
+    var positions: [Position] = []
+    for try await event in log.subscribe() {
+      positions.append(event.position)
+      if event.type == "test.end" { break }
+    }
+    return positions
+  }
+
+  private static func kill(_ victim: Victim, of server: IsolatedServer) async throws {
+    switch victim {
+    case .postmaster:
+      try await server.kill()
+      try await server.restart()
+    case .backend:
+      let pid = try await server.database.number(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'eventstore' AND pid <> pg_backend_pid() "
+          + "ORDER BY random() LIMIT 1")
+      Glibc.kill(pid_t(pid), SIGKILL)
+    }
+  }
+}

@@ -1,0 +1,129 @@
+import FoundationEssentials
+import PostgreSQL
+import TestSupport
+import Testing
+
+@testable import EventStore
+
+@Suite("Migrations", .database, .timeLimit(.minutes(5)))
+struct MigrationTests {
+  /// Of every released migration. A new file is added here; a line is never changed.
+  static let digests = [
+    "0000_migrations 6e5546ad9a0f2aaa6106842c4ac31d8831349a3b975dcefd6b26b4e779fc9009",
+    "0001_log e422c73d9b0db9efedeb8fd3024b2ed4addfda8f9f15a42003645f0dbe47f869",
+    "0002_keys a770909e559a0cb0755e404870acbd64199e81db98ef8d9241cb7b4d5d79af71",
+    "0003_immutable 494c1ae387245abb3e96d5ddd9aa3f50acc9d62f9981401f1c6d4230055156ab",
+  ]
+
+  @Test("a released migration is never edited")
+  func frozen() async throws {
+    let database = try TestDatabase.required
+    let rows = try await database.withConnection { connection in
+      try await connection.execute(
+        Statement("SELECT name || ' ' || digest FROM eventstore.migrations ORDER BY number"))
+    }
+    #expect(try rows.map { row throws(PostgreSQLError) in try row.decode((String).self) } == Self.digests)
+  }
+
+  @Test("twice is once")
+  func twice() async throws {
+    let migrator = Migrator(ConnectionConfiguration(try TestDatabase.required.connectionString), schema: "again")
+    #expect(try await migrator.migrate() == Migrator.known)
+    #expect(try await migrator.migrate() == [])
+  }
+
+  @Test("from several processes at once is once")
+  func atOnce() async throws {
+    let database = try TestDatabase.required
+    let applied = try await withThrowingTaskGroup { group in
+      for _ in 0..<5 {
+        group.addTask {
+          try await Migrator(ConnectionConfiguration(database.connectionString), schema: "together").migrate().count
+        }
+      }
+      return try await group.reduce(into: [Int]()) { $0.append($1) }
+    }
+    #expect(applied.sorted() == [0, 0, 0, 0, Migrator.known.count])
+  }
+
+  @Test("a store of a newer binary is left alone")
+  func newer() async throws {
+    let database = try TestDatabase.required
+    try await database.sql("INSERT INTO eventstore.migrations (number, name, digest) VALUES (9999, '9999_later', 'x')")
+    let error = await #expect(throws: MigrationError.self) {
+      try await Migrator(ConnectionConfiguration(database.connectionString)).migrate()
+    }
+    guard case .newer(found: 9999, known: Migrator.known.last?.number)? = error else {
+      Issue.record("expected it to be too new, found \(String(describing: error))")
+      return
+    }
+    let refusal = await #expect(throws: OpenError.self) { try await PostgreSQLEventLog.open(database.configuration) }
+    guard case .notMigrated("eventstore", .newer(at: 9999))? = refusal else {
+      Issue.record("expected it to be refused, found \(String(describing: refusal))")
+      return
+    }
+  }
+
+  @Test("a migration that was applied with another text is found out")
+  func changed() async throws {
+    let database = try TestDatabase.required
+    try await database.sql("UPDATE eventstore.migrations SET digest = 'x' WHERE number = 1")
+    let error = await #expect(throws: MigrationError.self) {
+      try await Migrator(ConnectionConfiguration(database.connectionString)).migrate()
+    }
+    guard case .changed(name: "0001_log")? = error else {
+      Issue.record("expected a changed migration, found \(String(describing: error))")
+      return
+    }
+  }
+
+  @Test("a schema without a store, and one that is behind, are not opened")
+  func notMigrated() async throws {
+    let database = try TestDatabase.required
+    var configuration = database.configuration
+    configuration.schema = "nothing"
+    let absent = await #expect(throws: OpenError.self) { try await PostgreSQLEventLog.open(configuration) }
+    guard case .notMigrated("nothing", .absent)? = absent else {
+      Issue.record("expected no store, found \(String(describing: absent))")
+      return
+    }
+    try await Migrator(ConnectionConfiguration(database.connectionString), schema: "nothing").migrate(upTo: 1)
+    let behind = await #expect(throws: OpenError.self) { try await PostgreSQLEventLog.open(configuration) }
+    guard case .notMigrated("nothing", .behind(at: 1, missing: Migrator.known.count - 2))? = behind else {
+      Issue.record("expected a store that is behind, found \(String(describing: behind))")
+      return
+    }
+  }
+
+  @Test("what was written before an upgrade is there after it", arguments: Migrator.known.map(\.number).filter { $0 >= 1 })
+  func upgrade(from number: Int) async throws {
+    let database = try TestDatabase.required
+    let migrator = Migrator(ConnectionConfiguration(database.connectionString), schema: "old")
+    try await migrator.migrate(upTo: number)
+    let data = Envelope.plaintext(.json("{\"amount\":5}"))
+    let insert = Statement(
+      """
+      WITH category AS (INSERT INTO old.categories (name) VALUES ('account') RETURNING category_id),
+           stream AS (INSERT INTO old.streams (stream_id, name)
+                      SELECT category_id::bigint << 48 | nextval('old.stream_numbers') << 8 | 7, 'account-1'
+                        FROM category RETURNING stream_id)
+      INSERT INTO old.events (stream_id, version, event_id, schema_version, shard, unplaced, type, metadata, data)
+      SELECT stream_id, n, gen_random_uuid(), 1, 7, false, 'account.deposited', '{"correlationId":"c"}', $1
+        FROM stream, generate_series(1, 3) AS n
+      """)
+    try await database.withConnection { try await $0.execute(insert, Parameters(Bytea(data))) }
+    let applied = try await migrator.migrate()
+    #expect(applied.map(\.number) == Migrator.known.map(\.number).filter { $0 > number })
+
+    var configuration = database.configuration
+    configuration.schema = "old"
+    configuration.encryption = .off
+    try await PostgreSQLEventLog.withLog(configuration) { log in
+      let events = try await log.readAll(after: .start, where: .category("account")).collect()
+      #expect(events.map(\.text) == Array(repeating: "{\"amount\":5}", count: 3))
+      #expect(events.map(\.version) == [1, 2, 3] && events[0].metadata.correlationID == "c")
+      let appended = try await log.append([.sample()], to: "account-1", expecting: .exact(3))
+      #expect(appended.version == 4 && appended.positions[0] > events[2].position)
+    }
+  }
+}

@@ -1,0 +1,144 @@
+import EventStore
+import FoundationEssentials
+import PostgreSQL
+import TestSupport
+import Testing
+
+@Suite("Appends in the caller's transaction", .database, .timeLimit(.minutes(5)))
+struct TransactionTests {
+  struct Undo: Error {}
+
+  private static let insert = Statement("INSERT INTO orders VALUES ($1)")
+
+  @Test("committed and rolled back with everything else")
+  func together() async throws {
+    let database = try TestDatabase.required
+    try await database.sql("CREATE TABLE orders (number bigint)")
+    try await database.withLog { log in
+      for (number, commits) in [(1, true), (2, false), (3, true)] {
+        do {
+          try await log.withTransaction { (transaction: borrowing Transaction) in
+            try await transaction.execute(Self.insert, Parameters(Int64(number)))
+            let stream = try StreamName(category: "order", id: "\(number)")
+            try await log.append([.sample("\(number)")], to: stream, expecting: .noStream, in: transaction)
+            if !commits { throw Undo() }
+          }
+        } catch is Undo {}
+      }
+      #expect(try await log.readAll().collect().map(\.text) == ["1", "3"])
+      #expect(try await log.subscribe().first(2).map(\.text) == ["1", "3"])
+      #expect(try await database.number("SELECT sum(number)::bigint FROM orders") == 4)
+    }
+  }
+
+  @Test("nothing of a transaction that was rolled back is remembered")
+  func rolledBack() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      for round in 0..<3 {
+        do {
+          try await log.withTransaction { (transaction: borrowing Transaction) in
+            // Twice, so that the second sees the first one's stream and key.
+            let events = [EventData.sample("lost")]
+            try await log.append(events, to: "order-1", expecting: .noStream, in: transaction)
+            let again = try await log.append([.sample("lost")], to: "order-1", expecting: .exact(1), in: transaction)
+            #expect(again.version == 2)
+            try await log.append([.sample("lost")], to: "order-1", expecting: .any, in: transaction)
+            throw Undo()
+          }
+        } catch is Undo {}
+        // Takes the next stream id.
+        let other = try StreamName(category: "other", id: "\(round)")
+        try await log.append([.sample("other")], to: other, expecting: .noStream)
+      }
+      #expect(try await log.version(of: "order-1") == nil)
+      #expect(try await log.read("order-1").collect().isEmpty)
+      let appended = try await log.append([.sample("kept")], to: "order-1", expecting: .any)
+      #expect(appended.firstVersion == 1)
+      try await log.append([.sample("kept")], to: "order-1", expecting: .exact(1))
+    }
+    // As another process sees it.
+    try await database.withLog { log in
+      #expect(try await log.read("order-1").collect().map(\.text) == ["kept", "kept"])
+      #expect(try await log.readAll().collect().map(\.text) == ["other", "other", "other", "kept", "kept"])
+      let strays = try await database.number(
+        "SELECT count(*) FROM eventstore.events e LEFT JOIN eventstore.streams s USING (stream_id) WHERE s.name IS NULL")
+      #expect(strays == 0)
+    }
+  }
+
+  @Test("after a conflict the transaction can go on")
+  func conflict() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append([.sample("1")], to: "order-1", expecting: .noStream)
+      try await log.withTransaction { (transaction: borrowing Transaction) in
+        do throws(AppendError) {
+          try await log.append([.sample("no")], to: "order-1", expecting: .noStream, in: transaction)
+          Issue.record("expected a conflict")
+        } catch {
+          guard case .conflict(let conflict) = error else {
+            Issue.record("expected a conflict, found \(error)")
+            return
+          }
+          #expect(conflict.actual == 1)
+        }
+        try await log.append([.sample("2")], to: "order-1", expecting: .exact(1), in: transaction)
+      }
+      #expect(try await log.read("order-1").collect().map(\.text) == ["1", "2"])
+    }
+  }
+
+  @Test("a retry finds what an earlier transaction committed")
+  func retry() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let event = EventData.sample()
+      var results: [Appended] = []
+      for _ in 0..<2 {
+        results.append(
+          try await log.withTransaction { (transaction: borrowing Transaction) in
+            try await log.append([event], to: "order-1", expecting: .any, in: transaction)
+          })
+      }
+      #expect(results.map(\.wasDuplicate) == [false, true] && results[0].positions == results[1].positions)
+    }
+  }
+}
+
+@Suite("Deadlocks", .database, .timeLimit(.minutes(5)))
+struct DeadlockTests {
+  @Test("appends to several streams in opposite order, from several processes' worth of logs")
+  func oppositeOrder() async throws {
+    let database = try TestDatabase.required
+    // New streams, new keys and known streams in one.
+    try await withThrowingTaskGroup { group in
+      for process in 0..<3 {
+        group.addTask {
+          try await database.withLog({ $0.appendLanes = 3 }) { log in
+            try await withThrowingTaskGroup { group in
+              for writer in 0..<4 {
+                group.addTask {
+                  for round in 0..<12 {
+                    var ids = Array(0..<5) + [100 + round, 200 + round]
+                    if (process + writer) % 2 == 0 { ids.reverse() } else { ids.shuffle() }
+                    _ = try await log.append(
+                      try ids.map {
+                        StreamAppend(
+                          [.sample()], to: try StreamName(category: "c\($0 % 3)", id: "\($0)"), expecting: .any)
+                      })
+                  }
+                }
+              }
+              try await group.waitForAll()
+            }
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    #expect(try await database.number("SELECT count(*) FROM eventstore.events") == 3 * 4 * 12 * 7)
+    #expect(
+      try await database.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0)
+  }
+}
