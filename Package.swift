@@ -45,7 +45,6 @@ let package = Package(
       dependencies: [
         "CPostgreSQL",
         .product(name: "DequeModule", package: "swift-collections"),
-        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
     .target(
@@ -72,10 +71,39 @@ let package = Package(
         "EventStore", "EmbeddedPostgreSQL", "PostgreSQL",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
-        .product(name: "Logging", package: "swift-log"),
         .product(name: "Subprocess", package: "swift-subprocess"),
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: settings),
     .executableTarget(name: "esctl", dependencies: ["EventStoreCommands"], swiftSettings: settings),
+
+    // The databases that tests run against.
+    .target(
+      name: "TestSupport",
+      dependencies: [
+        "EmbeddedPostgreSQL", "EventStore", "PostgreSQL",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "Tests/TestSupport",
+      swiftSettings: settings),
+    .testTarget(
+      name: "EventStoreTests",
+      dependencies: [
+        "EmbeddedPostgreSQL", "EventStore", "EventStoreTesting", "PostgreSQL", "TestSupport",
+        .product(name: "Subprocess", package: "swift-subprocess"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "EventStoreCommandsTests",
+      dependencies: ["EventStore", "EventStoreCommands"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "EmbeddedPostgreSQLTests",
+      dependencies: [
+        "EmbeddedPostgreSQL",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: settings),
   ]
 )

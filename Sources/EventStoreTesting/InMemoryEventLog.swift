@@ -94,7 +94,8 @@ public final class InMemoryEventLog: EventLog {
     } else {
       let unplaced = store.unplaced[append.stream, default: [:]]
       // By the first id if it is there; another one that is there makes it a different append.
-      if let event = append.events.first(where: { unplaced[$0.id] != nil }), let version = unplaced[event.id] {
+      if let event = append.events.first(where: { unplaced[$0.id] != nil }), let version = unplaced[event.id]
+      {
         return .earlier(try earlier(append, stream.suffix(from: version - 1), store))
       }
       if append.expected == .any || last > 0 { return .free(last: last) }
@@ -126,7 +127,8 @@ public final class InMemoryEventLog: EventLog {
       store.streams[append.stream, default: []].append(store.events.count)
       store.events.append(
         RecordedEvent(
-          id: event.id, stream: append.stream, version: last + offset + 1, position: position, type: event.type,
+          id: event.id, stream: append.stream, version: last + offset + 1, position: position,
+          type: event.type,
           schemaVersion: event.schemaVersion, recordedAt: time, occurredAt: event.occurredAt.map(rounded),
           metadata: event.metadata, payload: .success(event.payload)))
       if append.expected == .any || append.expected == .streamExists {

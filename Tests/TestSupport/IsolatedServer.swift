@@ -17,7 +17,8 @@ public struct IsolatedServer: Sendable {
   ) async throws -> R {
     await Gate.servers.enter()
     defer { Gate.servers.leave() }
-    let cluster = try await TestServer.copy("isolated-\(UInt32.random(in: 0...UInt32.max))", settings: settings)
+    let cluster = try await TestServer.copy(
+      "isolated-\(UInt32.random(in: 0...UInt32.max))", settings: settings)
     do {
       let connectionString = try await cluster.start()
       try await Migrator(ConnectionConfiguration(connectionString)).migrate()
@@ -31,10 +32,11 @@ public struct IsolatedServer: Sendable {
     }
   }
 
-  /// kill -9 of the server's first process. The others notice, and end by themselves.
+  /// kill -9 of the server's first process; returns when it is gone. The others notice, and end by themselves.
   public func kill() async throws {
     guard case .running(let pid) = await cluster.status() else { throw NotRunning() }
     Glibc.kill(pid, SIGKILL)
+    while await cluster.status() == .running(pid: pid) { try await Task.sleep(for: .milliseconds(2)) }
   }
 
   /// Starts the server again; its connection string stays what it was.

@@ -31,7 +31,8 @@ public struct TestDatabase: Sendable {
     defer { Gate.databases.leave() }
     let administration = try await TestServer.administration.value
     let name = "test_\(UUID().uuidString.lowercased().replacing("-", with: ""))"
-    try await TestServer.sql(administration, "CREATE DATABASE \(name) TEMPLATE \(TestServer.templateDatabase)")
+    try await TestServer.sql(
+      administration, "CREATE DATABASE \(name) TEMPLATE \(TestServer.templateDatabase)")
     let database = TestDatabase(
       connectionString: ConnectionString.withDatabase(name, in: administration), keyring: try .ephemeral())
     do {
@@ -53,6 +54,7 @@ public struct TestDatabase: Sendable {
     return configuration
   }
 
+  @discardableResult
   public func withLog<R>(
     _ configure: (inout EventLogConfiguration) -> Void = { _ in },
     _ body: (PostgreSQLEventLog) async throws -> R
@@ -72,12 +74,26 @@ public struct TestDatabase: Sendable {
 
   /// The first column of the first row.
   public func number(_ query: String, _ parameters: Parameters = Parameters()) async throws -> Int {
+    let values = try await column(query, parameters, as: Int.self)
+    guard let value = values.first else { throw NoRow() }
+    return value
+  }
+
+  /// The first column of every row.
+  public func column<V: PostgreSQLDecodable>(
+    _ query: String, _ parameters: Parameters = Parameters(), as type: V.Type = V.self
+  ) async throws -> [V] {
     try await withConnection { connection in
-      let value = try await connection.execute(Statement(query), parameters)[0].decode((Int).self)
-      return value
+      var values: [V] = []
+      for row in try await connection.execute(Statement(query), parameters) {
+        let value = try row.decode(V.self)
+        values.append(value)
+      }
+      return values
     }
   }
 
+  @discardableResult
   public func withConnection<R>(_ body: (Connection) async throws -> R) async throws -> R {
     let connection = try await Connection.connect(ConnectionConfiguration(connectionString))
     defer { connection.close() }
@@ -87,4 +103,8 @@ public struct TestDatabase: Sendable {
 
 public struct NoTestDatabase: Error, CustomStringConvertible {
   public var description: String { "the test has no database: add the trait .database to it or to its suite" }
+}
+
+public struct NoRow: Error, CustomStringConvertible {
+  public var description: String { "the query returned no row, where a test expects one" }
 }

@@ -1,5 +1,5 @@
 import Dispatch
-public import EmbeddedPostgreSQL
+import EmbeddedPostgreSQL
 import EventStore
 import FoundationEssentials
 import Glibc
@@ -75,7 +75,8 @@ enum TestServer {
   /// What runs have left that were killed.
   private static func removeLeftovers() async {
     for name in (try? FileManager.default.contentsOfDirectory(atPath: root.string)) ?? [] {
-      guard name.hasPrefix("run-"), let pid = Int32(name.dropFirst(4)), kill(pid, 0) != 0, errno == ESRCH else {
+      guard name.hasPrefix("run-"), let pid = Int32(name.dropFirst(4)), kill(pid, 0) != 0, errno == ESRCH
+      else {
         continue
       }
       await remove(root.appending(name))

@@ -31,13 +31,29 @@ CREATE OR REPLACE FUNCTION append(
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+-- Planned once a session, and for a full table even when it is still empty: by index. (Else each call plans anew,
+-- which costs more than it does.)
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
+  last_position bigint;
   violated text;
 BEGIN
-  -- 1. Announce, before anything is drawn and outside the exception block.
-  PERFORM horizon_lock();
+  -- 1. Announce: a shared lock whose key carries the last position drawn. Readers stop at the smallest such key (see
+  --    horizon). In statements of their own before anything is drawn, and outside the exception block, because a
+  --    sub-transaction that rolls back releases its locks.
+  SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - 1 END
+    INTO last_position
+    FROM events_position_seq q;
+  IF last_position >= 281474976710655 THEN
+    RAISE EXCEPTION 'position % is past the 48 bits that the horizon can express', last_position
+      USING ERRCODE = 'program_limit_exceeded';
+  END IF;
+  PERFORM pg_advisory_xact_lock_shared(('events'::regclass::oid::bigint & 32767) << 48 | last_position);
 
   -- 2. Names to ids. A stream is made only for an append that may be its first.
   out_stream_ids := stream_ids;
@@ -61,6 +77,7 @@ BEGIN
     -- 3. Where is each stream now? Before the insert: only so do positions follow versions.
     IF attempt = 1 AND true = ALL (proven) THEN
       versions := expected;
+      outcomes := array_fill(0::smallint, ARRAY[cardinality(expected)]);
     ELSE
       versions := ARRAY (
         SELECT CASE
@@ -73,14 +90,14 @@ BEGIN
                END
           FROM unnest(out_stream_ids, expected, proven) WITH ORDINALITY AS a (stream_id, expected, proven, ord)
          ORDER BY a.ord);
-    END IF;
 
-    -- 4. Verdicts.
-    outcomes := ARRAY (
-      SELECT CASE WHEN a.expected = a.version OR a.expected = -1 OR (a.expected = -2 AND a.version > 0)
-                  THEN 0 ELSE 1 END::smallint
-        FROM unnest(expected, versions) WITH ORDINALITY AS a (expected, version, ord)
-       ORDER BY a.ord);
+      -- 4. Verdicts.
+      outcomes := ARRAY (
+        SELECT CASE WHEN a.expected = a.version OR a.expected = -1 OR (a.expected = -2 AND a.version > 0)
+                    THEN 0 ELSE 1 END::smallint
+          FROM unnest(expected, versions) WITH ORDINALITY AS a (expected, version, ord)
+         ORDER BY a.ord);
+    END IF;
 
     -- An earlier try of the same append is found by the id of its first event: at the expected place, or, where no
     -- place was expected, by the index of such events.

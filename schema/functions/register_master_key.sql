@@ -6,7 +6,7 @@ SET search_path FROM CURRENT
 AS $$
 BEGIN
   -- Two processes with a key each: the second waits here and then finds the first one's.
-  PERFORM pg_advisory_xact_lock(horizon_namespace() << 48 | 281474976710655);
+  PERFORM pg_advisory_xact_lock(('events'::regclass::oid::bigint & 32767) << 48 | 281474976710655);
   INSERT INTO master_keys (master_key_id, proof)
   SELECT id, proof_of_it
    WHERE NOT EXISTS (SELECT FROM master_keys);

@@ -26,7 +26,6 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.horizon() TO %I', store, name);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.horizon_namespace() TO %I', store, name);
   END LOOP;
 
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = writer) THEN

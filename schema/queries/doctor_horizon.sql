@@ -8,5 +8,5 @@ SELECT l.pid, (l.classid::bigint & 65535) << 32 | l.objid::bigint,
    AND l.objsubid = 1
    AND l.mode = 'ShareLock'
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND l.classid::bigint >> 16 = :"schema".horizon_namespace()
+   AND l.classid::bigint >> 16 = (':"schema".events'::regclass::oid::bigint & 32767)
  ORDER BY 2;

@@ -14,6 +14,7 @@ final class Appender: Sendable {
   private let lanes: [Lane]
   /// How long a batch is tried again when the server is away, before its callers are told.
   private let patience: Duration
+  private let logger: Logger
   /// Called when a connection is lost with appends under way.
   private let onLoss: @Sendable () -> Void
   /// Called after each commit with what came of it, before any caller is told.
@@ -25,12 +26,14 @@ final class Appender: Sendable {
   }
 
   init(
-    pool: ConnectionPool, statement: Statement, limits: AppendQueue.Limits, patience: Duration, onLoss: @escaping @Sendable () -> Void,
+    pool: ConnectionPool, statement: Statement, limits: AppendQueue.Limits, patience: Duration, logger: Logger,
+    onLoss: @escaping @Sendable () -> Void,
     onCommit: @escaping @Sendable ([(SealedAppend, Verdict)], Connection) -> Void
   ) {
     self.pool = pool
     self.statement = statement
     self.patience = patience
+    self.logger = logger
     self.onLoss = onLoss
     self.onCommit = onCommit
     queue = Mutex(AppendQueue(limits))
@@ -120,6 +123,7 @@ final class Appender: Sendable {
         if wasSent { return .failure(.outcomeUnknown(error)) }
         return .failure(error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error))
       }
+      logger.warning("An append is tried again", metadata: ["error": "\(error)", "in": "\(pause)"])
       // Not cut short by the leader's own cancellation: it carries the work of others.
       await Self.sleep(pause)
       pause = min(pause * 2, .milliseconds(500))

@@ -1,3 +1,4 @@
+public import Logging
 public import PostgreSQL
 
 /// Where a store is, how its payloads are protected, and its limits.
@@ -29,6 +30,9 @@ public struct EventLogConfiguration: Sendable {
   /// Refuses appends. A reader may hold any master key, or none: events whose payload it cannot open say so, one by
   /// one.
   public var isReadOnly = false
+
+  /// Told of lost connections and of what is tried again. Never of a payload or a key. Default: nobody.
+  public var logger = Logger(label: "eventstore") { _ in SwiftLogNoOpLogHandler() }
 
   public enum Encryption: Sendable {
     /// Payloads are sealed under keys that the keyring's active master key wraps.

@@ -126,7 +126,7 @@ public final class PostgreSQLEventLog: EventLog {
     let announcer = Announcer(queries, hints)
     appender = Appender(
       pool: pool, statement: queries.append, limits: AppendQueue.Limits(lanes: configuration.appendLanes),
-      patience: configuration.appendPatience, onLoss: { directory.forget() }
+      patience: configuration.appendPatience, logger: configuration.logger, onLoss: { directory.forget() }
     ) { outcomes, connection in
       directory.learn(outcomes)
       keys.confirm(outcomes)
@@ -144,12 +144,33 @@ public final class PostgreSQLEventLog: EventLog {
   // MARK: Appending
 
   public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
-    let sealed = try await seal(appends) { () throws(PostgreSQLError) in
-      let lease = try await pool.lease()
-      return (lease.connection, lease)
+    let sealed = try await patiently { () throws(AppendError) in
+      try await seal(appends) { () throws(PostgreSQLError) in
+        let lease = try await pool.lease()
+        return (lease.connection, lease)
+      }
     }
     let verdicts = try await appender.append(sealed).get()
-    return try await results(appends, verdicts)
+    return try await patiently { () throws(AppendError) in try await results(appends, verdicts) }
+  }
+
+  /// Tries again while the server is away, for as long as an append may wait. What it runs only reads.
+  private func patiently<R>(_ body: () async throws(AppendError) -> R) async throws(AppendError) -> R {
+    let start = ContinuousClock.now
+    var pause = Duration.milliseconds(20)
+    while true {
+      do throws(AppendError) {
+        return try await body()
+      } catch {
+        switch error {
+        case .unavailable, .outcomeUnknown: break
+        default: throw error
+        }
+        guard start.duration(to: .now) + pause < configuration.appendPatience, !Task.isCancelled else { throw error }
+      }
+      try? await Task.sleep(for: pause)
+      pause = min(pause * 2, .milliseconds(500))
+    }
   }
 
   /// Appends inside the caller's own transaction: it is committed, or not, with everything else in it.
@@ -320,11 +341,12 @@ public final class PostgreSQLEventLog: EventLog {
     do throws(ReadError) {
       recorded = try await read(append.stream, StreamRange(versions: versions)).collect()
     } catch {
+      // The earlier try may have been this very append, sent again after its connection broke.
       switch error {
-      case .unavailable(let error): throw .outcomeUnknown(error)
-      case .database(let error): throw .database(error)
+      case .unavailable(let error), .database(let error): throw .outcomeUnknown(error)
       case .encryption(let error): throw .encryption(error)
-      case .cancelled: throw .cancelled
+      case .cancelled:
+        throw .outcomeUnknown(PostgreSQLError(.cancelled, "cancelled while an earlier try was compared"))
       }
     }
     for (index, event) in append.events.enumerated() {

@@ -1,3 +1,4 @@
+internal import Logging
 internal import PostgreSQL
 
 /// The log from a position on, without end: catch-up first, then live.
@@ -34,6 +35,7 @@ final class Subscription: EventPageSource {
         // A subscription outlives a restart of the server; a wrong query or a cancellation ends it.
         guard case .unavailable = error, failures < log.configuration.subscriptionRetries else { throw error }
         failures += 1
+        log.configuration.logger.warning("A subscription lost the database", metadata: ["error": "\(error)"])
         pages.restart()
         await log.hints.wait(after: log.hints.count, atMost: .milliseconds(min(50 << min(failures, 6), 2000)))
       }

@@ -1,7 +1,7 @@
-import Testing
 import EventStore
 import EventStoreTesting
 import TestSupport
+import Testing
 
 /// The stores that must behave alike.
 enum Backend: CaseIterable, CustomTestStringConvertible, Sendable {

@@ -30,7 +30,9 @@ struct ConcurrencyTests {
     }
   }
 
-  @Test("32 writers with exact versions on few streams: every success is there once, no gap", arguments: Backend.all)
+  @Test(
+    "32 writers with exact versions on few streams: every success is there once, no gap",
+    arguments: Backend.all)
   func exactVersions(backend: Backend) async throws {
     let streams: [StreamName] = ["account-1", "account-2", "account-3"]
     try await backend.withLog { log in
@@ -73,7 +75,8 @@ struct ConcurrencyTests {
               let events = EventData.samples(1 + (writer + round) % 3)
               let stream = streams[(writer + round) % 2]
               let appended = try await log.append(events, to: stream, expecting: .any)
-              #expect(appended.positions.count == events.count && appended.positions == appended.positions.sorted())
+              #expect(
+                appended.positions.count == events.count && appended.positions == appended.positions.sorted())
               for event in events { successes[event.id] = stream }
               let range = StreamRange(versions: appended.firstVersion...appended.version)
               #expect(try await log.read(stream, range).collect().map(\.id) == events.map(\.id))

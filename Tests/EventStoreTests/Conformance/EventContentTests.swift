@@ -26,7 +26,8 @@ struct EventContentTests {
       for index in 0..<4 {
         events.append(
           EventData(
-            type: "test.kind\(index)", schemaVersion: index + 1, payload: payloads[index], metadata: metadata[index],
+            type: "test.kind\(index)", schemaVersion: index + 1, payload: payloads[index],
+            metadata: metadata[index],
             subject: index == 2 ? "customer-7" : nil, occurredAt: times[index]))
       }
       try await log.append(events, to: "account-1", expecting: .noStream)
@@ -80,7 +81,8 @@ struct EventContentTests {
         [
           EventData(type: "account.opened", schemaVersion: 1, payload: .json("{\"name\":\"Ada\"}")),
           EventData(
-            type: "account.opened", schemaVersion: 2, payload: .json("{\"owner\":\"Bob\",\"currency\":\"CHF\"}")),
+            type: "account.opened", schemaVersion: 2,
+            payload: .json("{\"owner\":\"Bob\",\"currency\":\"CHF\"}")),
         ], to: "account-1", expecting: .noStream)
       let current: [any Event] = [Opened(owner: "Cy", currency: "SEK", limit: 9)]
       try await log.append(current, to: "account-1", expecting: .exact(2), codec: codec)

@@ -28,7 +28,9 @@ struct ExpectedVersionTests {
     Expectation(existing: 3, expected: .any, succeeds: true),
   ]
 
-  @Test("an append succeeds if the stream is where its writer believes, else tells where it is", arguments: Backend.all)
+  @Test(
+    "an append succeeds if the stream is where its writer believes, else tells where it is",
+    arguments: Backend.all)
   func verdicts(backend: Backend) async throws {
     try await backend.withLog { log in
       for (number, expectation) in Self.expectations.enumerated() {
@@ -37,7 +39,8 @@ struct ExpectedVersionTests {
           try await log.append(EventData.samples(expectation.existing), to: stream, expecting: .noStream)
         }
         let error = await appendError { () throws(AppendError) in
-          let appended = try await log.append([.sample(), .sample()], to: stream, expecting: expectation.expected)
+          let appended = try await log.append(
+            [.sample(), .sample()], to: stream, expecting: expectation.expected)
           #expect(appended.stream == stream)
           #expect(appended.firstVersion == expectation.existing + 1)
           #expect(appended.version == expectation.existing + 2)
@@ -52,7 +55,8 @@ struct ExpectedVersionTests {
               == VersionConflict(
                 stream: stream, expected: expectation.expected, actual: expectation.existing))
         } else {
-          Issue.record("\(expectation.testDescription): expected a conflict, found \(String(describing: error))")
+          Issue.record(
+            "\(expectation.testDescription): expected a conflict, found \(String(describing: error))")
         }
         let count = expectation.existing + (expectation.succeeds ? 2 : 0)
         #expect(try await log.version(of: stream) == (count == 0 ? nil : count))

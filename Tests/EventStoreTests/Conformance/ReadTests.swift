@@ -40,13 +40,15 @@ struct ReadTests {
     }
   }
 
-  @Test("until a time: what happened later is left out, and does not count for the limit", arguments: Backend.all)
+  @Test(
+    "until a time: what happened later is left out, and does not count for the limit", arguments: Backend.all)
   func until(backend: Backend) async throws {
     try await backend.withLog { log in
       // Out of order, as imported history may be.
       let days = [1, 2, 9, 3, 9, 4, 5, 9, 6, 9, 9, 7]
       let events = days.map {
-        EventData(type: "t", payload: .json("{}"), occurredAt: Date(timeIntervalSince1970: Double($0) * 86_400))
+        EventData(
+          type: "t", payload: .json("{}"), occurredAt: Date(timeIntervalSince1970: Double($0) * 86_400))
       }
       try await log.append(events, to: "account-1", expecting: .noStream)
       let time = Date(timeIntervalSince1970: 5 * 86_400)

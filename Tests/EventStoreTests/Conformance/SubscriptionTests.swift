@@ -11,7 +11,8 @@ struct SubscriptionTests {
       try await log.append(EventData.samples(30), to: "account-1", expecting: .noStream)
       async let received = log.subscribe().first(50)
       for number in 0..<20 {
-        try await log.append([.sample()], to: StreamName(category: "order", id: "\(number)"), expecting: .noStream)
+        try await log.append(
+          [.sample()], to: StreamName(category: "order", id: "\(number)"), expecting: .noStream)
       }
       let events = try await received
       #expect(events.count == 50)
@@ -22,7 +23,8 @@ struct SubscriptionTests {
   @Test("goes on after any position", arguments: Backend.all)
   func resumes(backend: Backend) async throws {
     try await backend.withLog { log in
-      let positions = try await log.append(EventData.samples(20), to: "account-1", expecting: .noStream).positions
+      let positions = try await log.append(EventData.samples(20), to: "account-1", expecting: .noStream)
+        .positions
       var last = Position.start
       var seen: [Position] = []
       for count in [3, 1, 9, 7] {
@@ -34,7 +36,8 @@ struct SubscriptionTests {
     }
   }
 
-  @Test("an event reaches a live subscription soon, also from one that waits for its category to exist",
+  @Test(
+    "an event reaches a live subscription soon, also from one that waits for its category to exist",
     arguments: Backend.all)
   func filtered(backend: Backend) async throws {
     try await backend.withLog { log in
@@ -50,7 +53,8 @@ struct SubscriptionTests {
     }
   }
 
-  @Test("cancellation ends it promptly, while it waits and while it reads", arguments: Backend.all, [0, 2000])
+  @Test(
+    "cancellation ends it promptly, while it waits and while it reads", arguments: Backend.all, [0, 2000])
   func cancellation(backend: Backend, events: Int) async throws {
     try await backend.withLog { log in
       if events > 0 { try await log.append(EventData.samples(events), to: "account-1", expecting: .noStream) }

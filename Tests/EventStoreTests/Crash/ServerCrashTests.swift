@@ -16,6 +16,16 @@ struct ServerCrashTests {
     let position: Position
   }
 
+  /// What the writers of one test share.
+  final class Run: Sendable {
+    private let state = Mutex<(acknowledged: [Acknowledged], isOver: Bool)>(([], false))
+
+    var acknowledged: [Acknowledged] { state.withLock { $0.acknowledged } }
+    var isOver: Bool { state.withLock { $0.isOver } }
+    func add(_ appended: [Acknowledged]) { state.withLock { $0.acknowledged += appended } }
+    func end() { state.withLock { $0.isOver = true } }
+  }
+
   enum Victim: CaseIterable, Sendable {
     /// The first process: everything ends, and somebody must start the server again.
     case postmaster
@@ -23,19 +33,17 @@ struct ServerCrashTests {
     case backend
   }
 
-  @Test("every acknowledged event is there, once, and appends go on by themselves", arguments: Victim.allCases)
+  @Test(
+    "every acknowledged event is there, once, and appends go on by themselves", arguments: Victim.allCases)
   func killed(victim: Victim) async throws {
     try await IsolatedServer.with { server in
-      let acknowledged = Mutex<[Acknowledged]>([])
-      let isOver = Mutex(false)
+      let run = Run()
       try await server.database.withLog({ $0.appendPatience = .seconds(60) }) { log in
-        let follower = Task { try await Self.follow(log) }
+        let follower = Task { do { return try await Self.follow(log) } catch { print("FOLLOWER", ContinuousClock.now, error); throw error } }
         try await withThrowingTaskGroup { group in
           for writer in 0..<8 {
             group.addTask {
-              try await Self.write(log, writer, while: { !isOver.withLock { $0 } }) { appended in
-                acknowledged.withLock { $0 += appended }
-              }
+              try await Self.write(log, writer, run)
             }
           }
           group.addTask {
@@ -44,13 +52,13 @@ struct ServerCrashTests {
               try await Self.kill(victim, of: server)
             }
             try await Task.sleep(for: .milliseconds(500))
-            isOver.withLock { $0 = true }
+            run.end()
           }
           try await group.waitForAll()
         }
         try await log.append([.sample(type: "test.end")], to: "end-1", expecting: .noStream)
 
-        let told = acknowledged.withLock { $0 }
+        let told = run.acknowledged
         let all = try await log.readAll().collect()
         let found = all.map {
           Acknowledged(id: $0.id, stream: $0.stream, version: $0.version, position: $0.position)
@@ -70,20 +78,21 @@ struct ServerCrashTests {
   }
 
   private static func write(
-    _ log: PostgreSQLEventLog, _ writer: Int, while goesOn: () -> Bool, _ acknowledge: ([Acknowledged]) -> Void
+    _ log: PostgreSQLEventLog, _ writer: Int, _ run: Run
   ) async throws {
     let own = try StreamName(category: "own", id: "\(writer)")
     var version = 0
-    while goesOn() {
+    while !run.isOver {
       let events = EventData.samples(2)
       let isShared = Int.random(in: 0..<3) == 0
       let stream: StreamName = isShared ? "shared-1" : own
       let appended = try await log.append(events, to: stream, expecting: isShared ? .any : .exact(version))
       if !isShared { version = appended.version }
-      acknowledge(
+      run.add(
         events.indices.map {
           Acknowledged(
-            id: events[$0].id, stream: stream, version: appended.firstVersion + $0, position: appended.positions[$0])
+            id: events[$0].id, stream: stream, version: appended.firstVersion + $0,
+            position: appended.positions[$0])
         })
     }
   }

@@ -35,31 +35,34 @@ struct HorizonTests {
     try await write(database, log, seed)
     let end = try await log.append([.sample(type: endType)], to: "end-1", expecting: .noStream).positions[0]
 
-    let committed = try await database.withConnection { connection in
-      try await connection.execute(Statement("SELECT position FROM eventstore.events ORDER BY position"))
-        .map { row in Position(Int64(try row.decode((Int).self))) }
-    }
+    let committed = try await database.column(
+      "SELECT position FROM eventstore.events ORDER BY position", as: Int.self
+    ).map { Position(Int64($0)) }
     #expect(committed.last == end && committed.count > 500)
     for (number, reader) in readers.enumerated() {
       let delivered = try await reader.value
       #expect(delivered == delivered.sorted() && Set(delivered).count == delivered.count)
       let skipped = Set(committed).subtracting(delivered)
-      #expect(skipped.isEmpty, "seed \(seed): reader \(number) skipped \(skipped.count) of \(committed.count)")
+      #expect(
+        skipped.isEmpty, "seed \(seed): reader \(number) skipped \(skipped.count) of \(committed.count)")
       #expect(delivered.count == committed.count)
     }
     let seenNaively = try await naive.value
-    print("horizon test: \(committed.count) events; a plain cursor skips \(committed.count - seenNaively.count)")
+    print(
+      "horizon test: \(committed.count) events; a plain cursor skips \(committed.count - seenNaively.count)")
     #expect(seenNaively.count < committed.count, "the control skipped nothing: the test is too tame")
   }
 
   /// Writers of all kinds, and somebody who kills connections.
-  private static func write(_ database: TestDatabase, _ log: PostgreSQLEventLog, _ seed: UInt64) async throws {
+  private static func write(_ database: TestDatabase, _ log: PostgreSQLEventLog, _ seed: UInt64) async throws
+  {
     let deadline = ContinuousClock.now + duration
     try await withThrowingTaskGroup { group in
       for number in 0..<6 {
         group.addTask {
           var writer = RawWriter(
-            connectionString: database.connectionString, stream: try StreamName(category: "raw", id: "\(number)"),
+            connectionString: database.connectionString,
+            stream: try StreamName(category: "raw", id: "\(number)"),
             numbers: SeededNumbers(seed: seed &+ UInt64(number)))
           try await writer.run(until: deadline)
         }
@@ -87,10 +90,8 @@ struct HorizonTests {
       try await group.waitForAll()
     }
     // What was prepared and lost its decision.
-    let left = try await database.withConnection { connection in
-      try await connection.execute(Statement("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"))
-        .map { row in try row.decode((String).self) }
-    }
+    let left = try await database.column(
+      "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", as: String.self)
     for name in left { try await database.sql("COMMIT PREPARED '\(name)'") }
   }
 
@@ -117,19 +118,23 @@ struct HorizonTests {
 
   /// The control: a cursor that trusts that positions become visible in order.
   private static func naivePositions(_ database: TestDatabase) async throws -> [Position] {
-    let query = Statement("SELECT position, type FROM eventstore.events WHERE position > $1 ORDER BY position")
+    let query = Statement(
+      "SELECT position, type FROM eventstore.events WHERE position > $1 ORDER BY position")
     let connection = try await Connection.connect(ConnectionConfiguration(database.connectionString))
     var current = connection
     defer { current.close() }
     var positions: [Position] = []
     while true {
-      do {
-        for row in try await current.execute(query, Parameters(Int64(positions.last?.description ?? "0") ?? 0)) {
+      do throws(PostgreSQLError) {
+        for row in try await current.execute(
+          query, Parameters(Int64(positions.last?.description ?? "0") ?? 0))
+        {
           let (position, type) = try row.decode((Int, String).self)
           positions.append(Position(Int64(position)))
           if type == endType { return positions }
         }
-      } catch let error as PostgreSQLError where error.isUnavailable {
+      } catch {
+        guard error.isUnavailable else { throw error }
         current = try await Connection.connect(ConnectionConfiguration(database.connectionString))
       }
       try await Task.sleep(for: .milliseconds(1))

@@ -22,16 +22,23 @@ struct AlteredRowsTests {
   static let alterations = [
     Alteration(
       name: "a flipped bit at the end",
-      sql: "UPDATE events SET data = set_byte(data, length(data) - 1, get_byte(data, length(data) - 1) # 1) \(event)",
+      sql:
+        "UPDATE events SET data = set_byte(data, length(data) - 1, get_byte(data, length(data) - 1) # 1) \(event)",
       codes: onlySecond),
-    Alteration(name: "another id", sql: "UPDATE events SET event_id = gen_random_uuid() \(event)", codes: onlySecond),
-    Alteration(name: "another type", sql: "UPDATE events SET type = 'test.other' \(event)", codes: onlySecond),
-    Alteration(name: "another schema version", sql: "UPDATE events SET schema_version = 2 \(event)", codes: onlySecond),
-    Alteration(name: "other metadata", sql: "UPDATE events SET metadata = '{\"a\":\"b\"}' \(event)", codes: onlySecond),
-    Alteration(name: "another time", sql: "UPDATE events SET occurred_at = now() \(event)", codes: onlySecond),
+    Alteration(
+      name: "another id", sql: "UPDATE events SET event_id = gen_random_uuid() \(event)", codes: onlySecond),
+    Alteration(
+      name: "another type", sql: "UPDATE events SET type = 'test.other' \(event)", codes: onlySecond),
+    Alteration(
+      name: "another schema version", sql: "UPDATE events SET schema_version = 2 \(event)", codes: onlySecond),
+    Alteration(
+      name: "other metadata", sql: "UPDATE events SET metadata = '{\"a\":\"b\"}' \(event)", codes: onlySecond),
+    Alteration(
+      name: "another time", sql: "UPDATE events SET occurred_at = now() \(event)", codes: onlySecond),
     Alteration(
       name: "moved to another stream",
-      sql: "UPDATE events SET version = 9, stream_id = (SELECT stream_id FROM streams WHERE name = 'account-2') \(event)",
+      sql:
+        "UPDATE events SET version = 9, stream_id = (SELECT stream_id FROM streams WHERE name = 'account-2') \(event)",
       codes: onlySecond),
     Alteration(
       name: "two payloads swapped",
@@ -45,8 +52,12 @@ struct AlteredRowsTests {
       name: "a stream relabelled",
       sql: "UPDATE streams SET name = 'account-9' WHERE name = 'account-1'",
       codes: ["altered", "altered", "altered", "ok", "ok"]),
-    Alteration(name: "no envelope", sql: "UPDATE events SET data = '\\x0011' \(event)", codes: ["ok", "malformed", "ok", "ok", "ok"]),
-    Alteration(name: "nothing", sql: "UPDATE events SET data = '' \(event)", codes: ["ok", "malformed", "ok", "ok", "ok"]),
+    Alteration(
+      name: "no envelope", sql: "UPDATE events SET data = '\\xff11' \(event)",
+      codes: ["ok", "malformed", "ok", "ok", "ok"]),
+    Alteration(
+      name: "nothing", sql: "UPDATE events SET data = '' \(event)",
+      codes: ["ok", "malformed", "ok", "ok", "ok"]),
     Alteration(
       name: "a lost data key", sql: "DELETE FROM data_keys WHERE subject = 'account-1'",
       codes: ["dataKeyMissing", "dataKeyMissing", "dataKeyMissing", "ok", "ok"]),
@@ -56,7 +67,8 @@ struct AlteredRowsTests {
         + "WHERE subject = 'account-2'",
       codes: ["ok", "ok", "ok", "dataKeyAltered", "dataKeyAltered"]),
     Alteration(
-      name: "a data key of another subject", sql: "UPDATE data_keys SET subject = 'x' WHERE subject = 'account-2'",
+      name: "a data key of another subject",
+      sql: "UPDATE data_keys SET subject = 'x' WHERE subject = 'account-2'",
       codes: ["ok", "ok", "ok", "dataKeyAltered", "dataKeyAltered"]),
     Alteration(
       name: "a shredded subject",

@@ -6,30 +6,39 @@ import Testing
 @Suite("What nobody may do to the log", .database, .timeLimit(.minutes(5)))
 struct ImmutabilityTests {
   static let changes = [
-    "UPDATE eventstore.events SET type = 'other'", "DELETE FROM eventstore.events", "TRUNCATE eventstore.events",
+    "UPDATE eventstore.events SET type = 'other'", "DELETE FROM eventstore.events",
+    "TRUNCATE eventstore.events",
     "UPDATE eventstore.streams SET name = 'other-1'", "DELETE FROM eventstore.streams",
     "TRUNCATE eventstore.streams", "UPDATE eventstore.categories SET name = 'other'",
     "DELETE FROM eventstore.categories", "TRUNCATE eventstore.categories CASCADE",
   ]
 
-  @Test("no change, by the owner, by a writer or by a reader", arguments: [nil, "eventstore_writer", "eventstore_reader"])
+  @Test(
+    "no change, by the owner, by a writer or by a reader",
+    arguments: [nil, "eventstore_writer", "eventstore_reader"])
   func changes(role: String?) async throws {
     let database = try TestDatabase.required
-    try await database.withLog { log in try await log.append([.sample()], to: "account-1", expecting: .noStream) }
+    try await database.withLog { log in
+      try await log.append([.sample()], to: "account-1", expecting: .noStream)
+    }
     for change in Self.changes {
       let error = await #expect(throws: PostgreSQLError.self, "\(change)") {
         try await database.sql(role.map { "SET ROLE \($0); \(change)" } ?? change)
       }
       #expect(error?.sqlState == "42501", "\(change): \(String(describing: error))")
     }
-    try await database.withLog { log in #expect(try await log.readAll().collect().map(\.type) == ["test.happened"]) }
+    try await database.withLog { log in
+      let events = try await log.readAll().collect()
+      #expect(events.map(\.type) == ["test.happened"])
+    }
   }
 
   @Test("a writer appends and reads through the functions, and cannot insert past them")
   func writer() async throws {
     let database = try TestDatabase.required
     try await database.withLog({
-      $0.connection.connectionString = ConnectionString.withRole("eventstore_writer", in: database.connectionString)
+      $0.connection.connectionString = ConnectionString.withRole(
+        "eventstore_writer", in: database.connectionString)
     }) { log in
       try await log.append([.sample("{}")], to: "account-1", expecting: .noStream)
       try await log.append([.sample("{}")], to: "account-1", expecting: .exact(1))
@@ -43,7 +52,7 @@ struct ImmutabilityTests {
       "INSERT INTO eventstore.data_keys (key_id, subject, master_key_id) VALUES (gen_random_uuid(), 's', 'm')",
       "INSERT INTO eventstore.migrations (number, name, digest) VALUES (9, 'x', 'y')",
       "UPDATE eventstore.data_keys SET subject = 'other'", "DELETE FROM eventstore.master_keys",
-      "SELECT eventstore.stream_ids(ARRAY['a-1'])", "SELECT nextval('eventstore.events_position_seq')",
+      "SELECT nextval('eventstore.events_position_seq')",
     ]
     for insert in inserts {
       let error = await #expect(throws: PostgreSQLError.self, "\(insert)") {
@@ -56,11 +65,15 @@ struct ImmutabilityTests {
   @Test("a reader reads and cannot append")
   func reader() async throws {
     let database = try TestDatabase.required
-    try await database.withLog { log in try await log.append([.sample()], to: "account-1", expecting: .noStream) }
+    try await database.withLog { log in
+      try await log.append([.sample()], to: "account-1", expecting: .noStream)
+    }
     try await database.withLog({
-      $0.connection.connectionString = ConnectionString.withRole("eventstore_reader", in: database.connectionString)
+      $0.connection.connectionString = ConnectionString.withRole(
+        "eventstore_reader", in: database.connectionString)
     }) { log in
-      #expect(try await log.readAll().collect().count == 1)
+      let events = try await log.readAll().collect()
+      #expect(events.count == 1)
       let error = await appendError { () throws(AppendError) in
         try await log.append([.sample()], to: "account-1", expecting: .any)
       }

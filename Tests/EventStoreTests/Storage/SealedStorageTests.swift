@@ -9,14 +9,16 @@ import Testing
 
 @Suite("Sealed payloads in the database", .timeLimit(.minutes(5)))
 struct SealedStorageTests {
-  @Test("a sealed payload is nowhere in clear: not in the table, not in a dump, not in any file of the server")
+  @Test(
+    "a sealed payload is nowhere in clear: not in the table, not in a dump, not in any file of the server")
   func nowhereInClear() async throws {
     let secret = "the-secret-\(UUID().uuidString)"
     let visible = "visible-\(UUID().uuidString)"
     try await IsolatedServer.with { server in
       try await server.database.withLog({ $0.plaintextCategories = ["public"] }) { log in
         try await log.append(
-          [.sample("{\"name\":\"\(secret)\"}", type: "account.opened")], to: "account-1", expecting: .noStream)
+          [.sample("{\"name\":\"\(secret)\"}", type: "account.opened")], to: "account-1", expecting: .noStream
+        )
         // One that is compressed before it is sealed.
         let long = String(repeating: "\(secret) ", count: 100)
         try await log.append([.sample("{\"name\":\"\(long)\"}")], to: "account-1", expecting: .exact(1))
@@ -34,7 +36,8 @@ struct SealedStorageTests {
       let dump = try await Self.dump(server.database.connectionString)
       // The dump writes bytes as hexadecimal digits.
       let contains = { (text: String) in
-        dump.contains(text) || dump.contains(text.utf8.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined())
+        dump.contains(text)
+          || dump.contains(text.utf8.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined())
       }
       #expect(!contains(secret) && contains(visible) && contains("account.opened"))
 
@@ -56,9 +59,10 @@ struct SealedStorageTests {
   private static func dump(_ connectionString: String) async throws -> String {
     let program = try await PostgreSQLInstallation.find().binaryDirectory.appending("pg_dump")
     let result = try await run(
-      .path(program), arguments: ["-d", connectionString], output: .string(limit: 64 << 20), error: .string(limit: 1 << 20))
-    #expect(result.terminationStatus.isSuccess, "\(result.standardError ?? "")")
-    return result.standardOutput ?? ""
+      .path(program), arguments: ["-d", connectionString], output: .string(limit: 64 << 20),
+      error: .string(limit: 1 << 20))
+    #expect(result.terminationStatus.isSuccess, "\(result.standardError)")
+    return result.standardOutput
   }
 }
 
@@ -72,10 +76,8 @@ struct PayloadStorageTests {
       let noise = Payload(bytes: (0..<10_000).map { _ in UInt8.random(in: 0...255) })
       try await log.append(
         [.sample(text), EventData(type: "t", payload: noise)], to: "order-1", expecting: .noStream)
-      let sizes = try await database.withConnection { connection in
-        try await connection.execute(Statement("SELECT length(data) FROM eventstore.events ORDER BY position"))
-          .map { row throws(PostgreSQLError) in try row.decode((Int).self) }
-      }
+      let sizes = try await database.column(
+        "SELECT length(data) FROM eventstore.events ORDER BY position", as: Int.self)
       #expect(sizes[0] < text.utf8.count / 5)
       #expect(sizes[1] >= 10_000 && sizes[1] < 10_100)
       let events = try await log.read("order-1").collect()
@@ -106,7 +108,9 @@ struct PayloadStorageTests {
   @Test("a wrong keyring is refused at the door, and nothing is written")
   func wrongKeyring() async throws {
     let database = try TestDatabase.required
-    try await database.withLog { log in try await log.append([.sample()], to: "account-1", expecting: .noStream) }
+    try await database.withLog { log in
+      try await log.append([.sample()], to: "account-1", expecting: .noStream)
+    }
     let other = try Keyring.ephemeral()
     var configuration = database.configuration
     configuration.encryption = .sealed(other)
