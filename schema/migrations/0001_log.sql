@@ -32,11 +32,11 @@ CREATE TABLE streams (
 CREATE TABLE events (
   position       bigint      GENERATED ALWAYS AS IDENTITY (CACHE 1 NO CYCLE) PRIMARY KEY,
   stream_id      bigint      NOT NULL,
-  version        bigint      NOT NULL CHECK (version > 0),
+  version        bigint      NOT NULL,       -- from 1, without gaps: functions/append.sql sees to it
   recorded_at    timestamptz NOT NULL DEFAULT statement_timestamp(),
   occurred_at    timestamptz,                -- when it happened, where the writer said so
   event_id       uuid        NOT NULL,       -- the client's
-  schema_version integer     NOT NULL CHECK (schema_version > 0),
+  schema_version integer     NOT NULL,       -- from 1
   shard          smallint    NOT NULL,       -- stream_id & 255
   unplaced       boolean     NOT NULL,       -- appended without a known version: a retry is found by its id
   type           text        COLLATE "C" NOT NULL,

@@ -109,8 +109,8 @@ struct ServerCrashTests {
   private static func kill(_ victim: Victim, of server: IsolatedServer) async throws {
     switch victim {
     case .postmaster:
-      try await server.kill()
-      try await server.restart()
+      print("KILL", ContinuousClock.now); try await server.kill()
+      try await server.restart(); print("UP", ContinuousClock.now)
     case .backend:
       let pid = try await server.database.number(
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'eventstore' AND pid <> pg_backend_pid() "
