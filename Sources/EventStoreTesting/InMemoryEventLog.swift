@@ -94,8 +94,7 @@ public final class InMemoryEventLog: EventLog {
     } else {
       let unplaced = store.unplaced[append.stream, default: [:]]
       // By the first id if it is there; another one that is there makes it a different append.
-      if let event = append.events.first(where: { unplaced[$0.id] != nil }), let version = unplaced[event.id]
-      {
+      if let event = append.events.first(where: { unplaced[$0.id] != nil }), let version = unplaced[event.id] {
         return .earlier(try earlier(append, stream.suffix(from: version - 1), store))
       }
       if append.expected == .any || last > 0 { return .free(last: last) }

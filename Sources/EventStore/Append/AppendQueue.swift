@@ -9,6 +9,9 @@ struct AppendQueue {
   struct Limits: Sendable {
     /// Connections that append at the same time.
     var lanes = 2
+    /// A further lane is used when so many events wait, or twice as many as are under way: else they wait for the lane
+    /// in use and make one larger batch, which costs less.
+    var eventsForFurtherLane = 64
     /// Events in one call, unless a single append has more.
     var events = 1000
     /// Bytes in one call, unless a single append has more.
@@ -24,6 +27,8 @@ struct AppendQueue {
   private var waiting: Deque<AppendRequest> = []
   private var freeLanes: [Int]
   private var streamsInFlight: Set<StreamName> = []
+  private var eventsWaiting = 0
+  private var eventsInFlight = 0
 
   init(_ limits: Limits) {
     self.limits = limits
@@ -32,18 +37,24 @@ struct AppendQueue {
 
   var isIdle: Bool { waiting.isEmpty && streamsInFlight.isEmpty }
 
-  mutating func enqueue(_ request: AppendRequest) { waiting.append(request) }
+  mutating func enqueue(_ request: AppendRequest) {
+    waiting.append(request)
+    eventsWaiting += request.eventCount
+  }
 
   /// Takes a request out again; `false` when it is under way already.
   mutating func withdraw(_ request: AppendRequest) -> Bool {
     guard let index = waiting.firstIndex(where: { $0 === request }) else { return false }
     waiting.remove(at: index)
+    eventsWaiting -= request.eventCount
     return true
   }
 
   /// The next batch, if a lane is free and something can go.
   mutating func takeBatch() -> Batch? {
     guard !waiting.isEmpty, let lane = freeLanes.last else { return nil }
+    let enough = eventsInFlight <= 1 ? 1 : min(limits.eventsForFurtherLane, 2 * eventsInFlight)
+    guard eventsWaiting >= enough else { return nil }
     var taken: [AppendRequest] = []
     var left: Deque<AppendRequest> = []
     /// Streams of this batch; `true` where further floating appends may join.
@@ -74,6 +85,8 @@ struct AppendQueue {
     guard !taken.isEmpty else { return nil }
     freeLanes.removeLast()
     for stream in joined.keys { streamsInFlight.insert(stream) }
+    eventsWaiting -= events
+    eventsInFlight += events
     return Batch(lane: lane, requests: taken)
   }
 
@@ -81,6 +94,7 @@ struct AppendQueue {
   mutating func finish(_ batch: Batch) {
     freeLanes.append(batch.lane)
     for request in batch.requests {
+      eventsInFlight -= request.eventCount
       for part in request.parts { streamsInFlight.remove(part.stream) }
     }
   }

@@ -46,25 +46,20 @@ enum Verdict: Sendable {
   case refusedWithGroup
 }
 
-/// One caller's append, on its way through the queue. The caller waits in ``next()``.
+/// One caller's append, on its way through the queue. The caller waits for its ``outcome()``.
 final class AppendRequest: Sendable {
-  /// What wakes the waiting caller.
-  enum Signal: Sendable {
-    case done(Result<[Verdict], AppendError>)
-    /// A lane is free and this caller is to drive it.
-    case lead(AppendQueue.Batch)
+  typealias Outcome = Result<[Verdict], AppendError>
+
+  private enum State {
+    case open
+    case awaited(UnsafeContinuation<Outcome, Never>)
+    case settled(Outcome)
   }
 
   let parts: [SealedAppend]
   let eventCount: Int
   let byteCount: Int
-
-  private enum State {
-    case idle
-    case waiting(UnsafeContinuation<Signal, Never>)
-    case signalled([Signal])
-  }
-  private let state = Mutex(State.idle)
+  private let state = Mutex(State.open)
 
   init(_ parts: [SealedAppend]) {
     self.parts = parts
@@ -75,32 +70,24 @@ final class AppendRequest: Sendable {
   /// Other appends to the same stream can share a batch with this one.
   var isFloating: Bool { parts.count == 1 && parts[0].expected == .any }
 
-  func next() async -> Signal {
+  /// What came of it. To be awaited once.
+  func outcome() async -> Outcome {
     await withUnsafeContinuation { continuation in
-      let signal = state.withLock { state -> Signal? in
-        if case .signalled(var signals) = state {
-          let first = signals.removeFirst()
-          state = signals.isEmpty ? .idle : .signalled(signals)
-          return first
-        }
-        state = .waiting(continuation)
+      let outcome = state.withLock { state -> Outcome? in
+        if case .settled(let outcome) = state { return outcome }
+        state = .awaited(continuation)
         return nil
       }
-      if let signal { continuation.resume(returning: signal) }
+      if let outcome { continuation.resume(returning: outcome) }
     }
   }
 
-  func signal(_ signal: Signal) {
-    let waiter = state.withLock { state -> UnsafeContinuation<Signal, Never>? in
-      switch state {
-      case .waiting(let continuation):
-        state = .idle
-        return continuation
-      case .idle: state = .signalled([signal])
-      case .signalled(let signals): state = .signalled(signals + [signal])
-      }
+  func settle(_ outcome: Outcome) {
+    let waiter = state.withLock { state -> UnsafeContinuation<Outcome, Never>? in
+      defer { state = .settled(outcome) }
+      if case .awaited(let continuation) = state { return continuation }
       return nil
     }
-    waiter?.resume(returning: signal)
+    waiter?.resume(returning: outcome)
   }
 }

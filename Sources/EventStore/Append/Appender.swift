@@ -5,8 +5,8 @@ internal import Synchronization
 /// Group commit in the client: appends that arrive while others are in flight travel together, in one call, one round
 /// trip and one fsync, and each caller gets its own verdict.
 ///
-/// There is no background task. The caller that finds a free lane drives it for everyone in the batch, and hands the
-/// lane on to a caller of the next batch when it is done.
+/// The caller that finds a free lane drives its first batch itself, so that a lone caller pays for no hop. While more
+/// waits, a task drives the lane on; when nothing waits any more, it ends.
 final class Appender: Sendable {
   private let pool: ConnectionPool
   private let statement: Statement
@@ -51,31 +51,44 @@ final class Appender: Sendable {
       queue.enqueue(request)
       return queue.takeBatch()
     }
-    if let batch { await lead(batch) }
+    if let batch {
+      await run(batch)
+      for next in await next(after: batch) { drive(next) }
+    }
     return await withTaskCancellationHandler {
-      while true {
-        switch await request.next() {
-        case .done(let result): return result
-        case .lead(let batch): await lead(batch)
-        }
-      }
+      await request.outcome()
     } onCancel: {
-      if queue.withLock({ $0.withdraw(request) }) { request.signal(.done(.failure(.cancelled))) }
+      if queue.withLock({ $0.withdraw(request) }) { request.settle(.failure(.cancelled)) }
     }
   }
 
-  /// Drives one batch, then hands the lane on.
-  private func lead(_ batch: AppendQueue.Batch) async {
-    await run(batch.requests, on: lanes[batch.lane])
-    let next = queue.withLock { queue in
+  /// Drives a lane until nothing waits for it.
+  private func drive(_ first: AppendQueue.Batch) {
+    Task {
+      var batch = first
+      while true {
+        await run(batch)
+        let following = await next(after: batch)
+        guard let own = following.first else { return }
+        for other in following.dropFirst() { drive(other) }
+        batch = own
+      }
+    }
+  }
+
+  /// What can go now that a batch is done. Both its lane and its streams are free again, so it may be several.
+  private func next(after batch: AppendQueue.Batch) async -> [AppendQueue.Batch] {
+    // Let the callers who were just answered run: what they append next then travels in one batch.
+    if batch.requests.count > 1 { await Task.yield() }
+    return queue.withLock { queue in
       queue.finish(batch)
-      // Streams were freed too: both lanes may have work now.
       var next: [AppendQueue.Batch] = []
       while let batch = queue.takeBatch() { next.append(batch) }
       return next
     }
-    for batch in next { batch.requests[0].signal(.lead(batch)) }
   }
+
+  private func run(_ batch: AppendQueue.Batch) async { await run(batch.requests, on: lanes[batch.lane]) }
 
   private func run(_ requests: [AppendRequest], on lane: Lane) async {
     let call = AppendCall(requests)
@@ -86,12 +99,12 @@ final class Appender: Sendable {
       outcomes.reserveCapacity(requests.count)
       for (request, verdicts) in zip(requests, verdicts) { outcomes += zip(request.parts, verdicts) }
       onCommit(outcomes, connection)
-      for (request, verdicts) in zip(requests, verdicts) { request.signal(.done(.success(verdicts))) }
+      for (request, verdicts) in zip(requests, verdicts) { request.settle(.success(verdicts)) }
     case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
       // Something about one of them; alone, it fails alone.
       for request in requests { await run([request], on: lane) }
     case .failure(let error):
-      for request in requests { request.signal(.done(.failure(error))) }
+      for request in requests { request.settle(.failure(error)) }
     }
   }
 

@@ -46,6 +46,7 @@ struct HorizonTests {
       #expect(
         skipped.isEmpty, "seed \(seed): reader \(number) skipped \(skipped.count) of \(committed.count)")
       #expect(delivered.count == committed.count)
+      if !skipped.isEmpty { try await describe(skipped, in: database) }
     }
     let seenNaively = try await naive.value
     print(
@@ -53,9 +54,21 @@ struct HorizonTests {
     #expect(seenNaively.count < committed.count, "the control skipped nothing: the test is too tame")
   }
 
+  /// What is known of events that a reader missed, and of those around them.
+  private static func describe(
+    _ skipped: Set<Position>, in database: TestDatabase
+  ) async throws {
+    for position in skipped.sorted().prefix(5) {
+      let around = try await database.column(
+        "SELECT concat_ws(' ', position, name, version, type, recorded_at, e.xmin) FROM eventstore.events e "
+          + "JOIN eventstore.streams USING (stream_id) WHERE abs(position - $1) < 6 ORDER BY position",
+        Parameters(Int64(position.description) ?? 0), as: String.self)
+      print("skipped \(position); the log there:\n  \(around.joined(separator: "\n  "))")
+    }
+  }
+
   /// Writers of all kinds, and somebody who kills connections.
-  private static func write(_ database: TestDatabase, _ log: PostgreSQLEventLog, _ seed: UInt64) async throws
-  {
+  private static func write(_ database: TestDatabase, _ log: PostgreSQLEventLog, _ seed: UInt64) async throws {
     let deadline = ContinuousClock.now + duration
     try await withThrowingTaskGroup { group in
       for number in 0..<6 {
