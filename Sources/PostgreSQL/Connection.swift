@@ -18,10 +18,29 @@ public final class Connection: Sendable, ReactorClient {
       case copyIn(CopyIn)
     }
     var kind: Kind
-    let pending: PendingResult
+    var pending: PendingResult
     var deadline: Deadline
     var cancelReason: PostgreSQLError.Code?
+    var isCancelRequested = false
     var result: Result<Rows, PostgreSQLError>?
+
+    var isStatement: Bool { if case .statement = kind { true } else { false } }
+  }
+
+  /// A statement that waits for a cancel request to be over, which would hit it.
+  struct Held {
+    let statement: Statement
+    let parameters: Parameters
+    let pending: PendingResult
+    let deadline: Deadline
+  }
+
+  enum Preparation {
+    /// Sent, not confirmed: what follows in the pipeline must not depend on it.
+    case sent
+    case done
+    /// The server has lost the prepared statement, or will not run it any more.
+    case refused
   }
 
   /// Safe to send: it exists once, behind the lock of the connection that it belongs to.
@@ -38,11 +57,14 @@ public final class Connection: Sendable, ReactorClient {
     var socket: Int32 = -1
     var token: UInt64 = 0
     var entries: Deque<Entry> = []
-    var prepared: Set<Int> = []
+    var held: Deque<Held> = []
+    var cancelRequests = 0
+    var prepared: [Int: Preparation] = [:]
     var readable = true
     var writable = false
     var onNotification: (@Sendable (Notification) -> Void)?
     var writeWaiter: PendingResult?
+    var onSettled: (@Sendable () -> Void)?
   }
 
   public struct Notification: Sendable, Hashable {
@@ -63,7 +85,7 @@ public final class Connection: Sendable, ReactorClient {
   // MARK: Connecting and closing
 
   /// Connects. libpq does it blocking, on a thread of its own, because only so does it try every host and address and
-  /// honour every option of the connection string.
+  /// honour every option of the connection string. The caller closes the connection: nothing else does.
   public static func connect(_ configuration: ConnectionConfiguration) async throws(PostgreSQLError) -> Connection {
     let result = await withCheckedContinuation { continuation in
       DispatchQueue.global().async { continuation.resume(returning: connectBlocking(configuration)) }
@@ -85,12 +107,13 @@ public final class Connection: Sendable, ReactorClient {
       ("connect_timeout", String(seconds)), ("fallback_application_name", configuration.applicationName),
       ("client_encoding", "UTF8"), ("dbname", configuration.connectionString),
     ]
+    if let error = ConnectionString.problem(configuration.connectionString) { return .failure(error) }
     let pg = withCStrings(settings.map(\.0)) { keywords in
       withCStrings(settings.map(\.1)) { values in PQconnectdbParams(keywords, values, 1) }
     }
     guard let pg else { return .failure(PostgreSQLError(.connectFailed, "libpq is out of memory")) }
     guard PQstatus(pg) == CONNECTION_OK, PQsetnonblocking(pg, 1) == 0, PQenterPipelineMode(pg) == 1 else {
-      let error = PostgreSQLError(.connectFailed, PostgreSQLError.connectionMessage(pg))
+      let error = PostgreSQLError(.connectFailed, ConnectionString.redacted(PostgreSQLError.connectionMessage(pg)))
       PQfinish(pg)
       return .failure(error)
     }
@@ -121,27 +144,27 @@ public final class Connection: Sendable, ReactorClient {
 
   public var serverVersion: Int { state.withLock { Int(PQserverVersion($0.pg)) } }
 
-  private func fail(_ error: PostgreSQLError) {
-    let abandoned = state.withLock { state in Self.abandon(&state, error) }
-    for (pending, error) in abandoned { pending.complete(.failure(error)) }
+  func fail(_ error: PostgreSQLError) {
+    let (abandoned, onSettled) = state.withLock { state in
+      (Self.abandon(&state, error), Self.takeOnSettled(&state))
+    }
+    for pending in abandoned { pending.complete(.failure(error)) }
+    onSettled?()
   }
 
-  private static func abandon(
-    _ state: inout State, _ error: PostgreSQLError
-  ) -> [(PendingResult, PostgreSQLError)] {
+  private static func abandon(_ state: inout State, _ error: PostgreSQLError) -> [PendingResult] {
     guard let pg = state.pg else { return [] }
     Reactor.shared.deregister(state.socket, state.token)
     PQfinish(pg)
     state.handle = nil
     state.failure = error
     state.onNotification = nil
-    var abandoned: [(PendingResult, PostgreSQLError)] = []
     for entry in state.entries {
       if case .copyOut(let copy) = entry.kind { copy.finish(.failure(error)) }
-      abandoned.append((entry.pending, error))
     }
+    let abandoned = state.entries.map(\.pending) + state.held.map(\.pending) + [state.writeWaiter].compactMap(\.self)
     state.entries.removeAll()
-    if let waiter = state.writeWaiter { abandoned.append((waiter, error)) }
+    state.held.removeAll()
     state.writeWaiter = nil
     return abandoned
   }
@@ -156,33 +179,57 @@ public final class Connection: Sendable, ReactorClient {
   ) -> PendingResult {
     let pending = PendingResult(self)
     let deadline = Deadline.now.advanced(by: timeout ?? configuration.statementTimeout)
+    let held = Held(statement: statement, parameters: parameters, pending: pending, deadline: deadline)
     let failure = state.withLock { state -> PostgreSQLError? in
-      guard let pg = state.pg else { return state.failure }
-      if case .some(let last) = state.entries.last, case .statement = last.kind {
-      } else if !state.entries.isEmpty {
+      guard state.pg != nil else { return state.failure }
+      guard state.entries.last?.isStatement ?? true else {
         return PostgreSQLError(.unexpectedResult, "a script or COPY is under way on this connection")
       }
-      let preparing = configuration.preparedStatements && state.prepared.insert(statement.id).inserted
-      let count = Int32(parameters.ends.count)
-      let sent = parameters.withPointers { values, lengths, formats in
-        guard configuration.preparedStatements else {
-          return PQsendQueryParams(pg, statement.sql, count, parameters.types, values, lengths, formats, 1) == 1
-        }
-        return (!preparing || PQsendPrepare(pg, statement.name, statement.sql, count, parameters.types) == 1)
-          && PQsendQueryPrepared(pg, statement.name, count, values, lengths, formats, 1) == 1
+      guard parameters.isSendable else {
+        return PostgreSQLError(.unexpectedResult, "a statement takes up to 65535 parameters, and 1 GB in all")
       }
-      guard sent, PQpipelineSync(pg) == 1 else {
-        return PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg))
+      if state.cancelRequests > 0 {
+        state.held.append(held)
+        return nil
       }
-      state.entries.append(
-        Entry(kind: .statement(statement, preparing: preparing), pending: pending, deadline: deadline))
-      return Self.flush(&state)
+      return submit(held, &state)
     }
     if let failure {
-      fail(failure)
+      if failure.code == .connectionLost { fail(failure) }
       pending.complete(.failure(failure))
     }
     return pending
+  }
+
+  /// Hands a statement to libpq.
+  func submit(_ held: Held, _ state: inout State) -> PostgreSQLError? {
+    guard let pg = state.pg else { return state.failure }
+    let statement = held.statement
+    let preparation = configuration.preparedStatements ? state.prepared[statement.id] : .refused
+    let types = held.parameters.types
+    let count = Int32(types.count)
+    let sent = held.parameters.withPointers { values, lengths, formats in
+      switch preparation {
+      case .sent, .refused:
+        PQsendQueryParams(pg, statement.sql, count, types, values, lengths, formats, 1) == 1
+      case nil:
+        PQsendPrepare(pg, statement.name, statement.sql, count, types) == 1
+          && PQsendQueryPrepared(pg, statement.name, count, values, lengths, formats, 1) == 1
+      case .done:
+        PQsendQueryPrepared(pg, statement.name, count, values, lengths, formats, 1) == 1
+      }
+    }
+    guard sent, PQpipelineSync(pg) == 1 else {
+      return PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg))
+    }
+    if preparation == nil { state.prepared[statement.id] = .sent }
+    state.entries.append(
+      Entry(
+        kind: .statement(statement, preparing: preparation == nil), pending: held.pending, deadline: held.deadline))
+    if let failure = Self.flush(&state) { return failure }
+    // When the socket was full libpq has read meanwhile: the socket will not call for what it holds.
+    if PQisBusy(pg) == 0 { Self.watch(&state, readable: state.readable, writable: true) }
+    return nil
   }
 
   /// Sends a statement and waits for its rows.
@@ -197,20 +244,23 @@ public final class Connection: Sendable, ReactorClient {
   /// statements are one transaction unless the text says otherwise. Returns the last result, in text format.
   @discardableResult
   public func script(_ sql: String, timeout: Duration? = nil) async throws(PostgreSQLError) -> Rows {
-    try await begin(.script, sql, timeout: timeout).rows()
+    let pending = PendingResult(self)
+    try await begin(.script, pending, sql, timeout: timeout)
+    return try await pending.rows()
   }
 
   private static let nothing = Statement("")
 
   /// Leaves pipeline mode and sends `sql` by the simple protocol.
-  func begin(_ kind: Entry.Kind, _ sql: String, timeout: Duration?) async throws(PostgreSQLError) -> PendingResult {
-    // Whatever is still under way ends before an empty statement does.
-    if state.withLock({ !$0.entries.isEmpty }) { try await execute(Self.nothing) }
-    let pending = PendingResult(self)
+  func begin(
+    _ kind: Entry.Kind, _ pending: PendingResult, _ sql: String, timeout: Duration?
+  ) async throws(PostgreSQLError) {
+    // Whatever is still under way, and a cancel request too, ends before an empty statement does.
+    if state.withLock({ !$0.entries.isEmpty || $0.cancelRequests > 0 }) { try await execute(Self.nothing) }
     let deadline = Deadline.now.advanced(by: timeout ?? configuration.statementTimeout)
     let failure = state.withLock { state -> PostgreSQLError? in
       guard let pg = state.pg else { return state.failure }
-      guard state.entries.isEmpty, PQexitPipelineMode(pg) == 1 else {
+      guard state.entries.isEmpty, state.cancelRequests == 0, PQexitPipelineMode(pg) == 1 else {
         return PostgreSQLError(.unexpectedResult, "other statements are under way on this connection")
       }
       guard PQsendQuery(pg, sql) == 1 else {
@@ -220,35 +270,14 @@ public final class Connection: Sendable, ReactorClient {
       return Self.flush(&state)
     }
     if let failure {
-      if failure.code != .unexpectedResult { fail(failure) }
-      pending.complete(.failure(failure))
+      if failure.code == .connectionLost { fail(failure) }
+      throw failure
     }
-    return pending
   }
 
   /// Calls `handler`, on the reactor's thread, for every notification that arrives. It must not block.
   public func onNotification(_ handler: @escaping @Sendable (Notification) -> Void) {
     state.withLock { $0.onNotification = handler }
-  }
-
-  /// Asks the server to cancel what this connection runs, if that is `pending`.
-  func cancel(_ pending: PendingResult) {
-    state.withLock { state in
-      guard let first = state.entries.first, first.pending === pending else { return }
-      state.entries[0].cancelReason = .cancelled
-      Self.requestCancel(state.pg)
-    }
-  }
-
-  private static func requestCancel(_ pg: OpaquePointer?) {
-    guard let cancel = PQgetCancel(pg) else { return }
-    // PQcancel opens a connection of its own and waits for it. The pointer goes to that thread and to nobody else.
-    nonisolated(unsafe) let handle = cancel
-    DispatchQueue.global().async {
-      var message = [CChar](repeating: 0, count: 256)
-      PQcancel(handle, &message, Int32(message.count))
-      PQfreeCancel(handle)
-    }
   }
 
   // MARK: The reactor's side
@@ -263,7 +292,8 @@ public final class Connection: Sendable, ReactorClient {
   }
 
   static func watch(_ state: inout State, readable: Bool, writable: Bool) {
-    guard readable != state.readable || writable != state.writable else { return }
+    // Without a handle the socket's number may be another connection's by now.
+    guard state.pg != nil, readable != state.readable || writable != state.writable else { return }
     state.readable = readable
     state.writable = writable
     Reactor.shared.watch(state.socket, state.token, readable: readable, writable: writable)
@@ -276,6 +306,7 @@ public final class Connection: Sendable, ReactorClient {
     var completed: [(PendingResult, Result<Rows, PostgreSQLError>)] = []
     var notifications: [Notification] = []
     var handler: (@Sendable (Notification) -> Void)?
+    var onSettled: (@Sendable () -> Void)?
     let failure = state.withLock { state -> PostgreSQLError? in
       guard let pg = state.pg else { return nil }
       if let failure = Self.flush(&state) { return failure }
@@ -286,6 +317,9 @@ public final class Connection: Sendable, ReactorClient {
       if readable, PQconsumeInput(pg) == 0 {
         return PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg))
       }
+      defer { onSettled = Self.takeOnSettled(&state) }
+      if let failure = takeResults(&state, pg, &completed) { return failure }
+      // After the results: taking those is what reads the notifications behind them.
       while let notification = PQnotifies(pg) {
         notifications.append(
           Notification(
@@ -294,14 +328,15 @@ public final class Connection: Sendable, ReactorClient {
         PQfreemem(notification)
       }
       handler = state.onNotification
-      return Self.takeResults(&state, pg, &completed)
+      return nil
     }
     for (pending, result) in completed { pending.complete(result) }
     if let handler { notifications.forEach(handler) }
+    onSettled?()
     if let failure { fail(failure) }
   }
 
-  private static func takeResults(
+  private func takeResults(
     _ state: inout State, _ pg: OpaquePointer,
     _ completed: inout [(PendingResult, Result<Rows, PostgreSQLError>)]
   ) -> PostgreSQLError? {
@@ -310,7 +345,7 @@ public final class Connection: Sendable, ReactorClient {
         switch copy.read(pg) {
         case .more: return nil
         case .full:
-          watch(&state, readable: false, writable: state.writable)
+          Self.watch(&state, readable: false, writable: state.writable)
           return nil
         case .end: break
         }
@@ -333,12 +368,13 @@ public final class Connection: Sendable, ReactorClient {
         PQclear(result)
       case PGRES_COPY_OUT:
         PQclear(result)
-        guard case .copyOut(let copy) = state.entries[0].kind else { return unexpectedCopy }
+        guard case .copyOut(let copy) = state.entries[0].kind else { return Self.unexpectedCopy }
         copy.start()
       case PGRES_COPY_IN:
-        guard case .copyIn = state.entries[0].kind else { return unexpectedCopy }
-        // The entry stays until the caller has sent its data and ended it.
-        completed.append((state.entries[0].pending, .success(Rows(result))))
+        // The entry stays until the caller has sent its data and ended it; libpq repeats this result until then.
+        guard case .copyIn(let copy) = state.entries[0].kind else { return Self.unexpectedCopy }
+        completed.append((copy.begun, .success(Rows(result))))
+        state.entries[0].pending = copy.ended
         return nil
       case PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE:
         var error = PostgreSQLError(result: result)
@@ -347,8 +383,13 @@ public final class Connection: Sendable, ReactorClient {
         if error.code == .timeout, let reason = state.entries[0].cancelReason {
           error = PostgreSQLError(reason, error.message, sqlState: error.sqlState)
         }
-        if case .statement(let statement, preparing: true) = state.entries[0].kind {
-          state.prepared.remove(statement.id)
+        if case .statement(let statement, let preparing) = state.entries[0].kind {
+          if preparing {
+            state.prepared[statement.id] = nil
+          } else if error.sqlState == "26000" || error.sqlState == "0A000" {
+            // Deallocated; or the type of its result has changed with the schema.
+            state.prepared[statement.id] = .refused
+          }
         }
         state.entries[0].result = state.entries[0].result.flatMap { if case .failure = $0 { $0 } else { nil } }
           ?? .failure(error)
@@ -356,6 +397,7 @@ public final class Connection: Sendable, ReactorClient {
         if case .statement(let statement, preparing: true) = state.entries[0].kind {
           PQclear(result)
           state.entries[0].kind = .statement(statement, preparing: false)
+          state.prepared[statement.id] = .done
         } else if case .failure = state.entries[0].result {
           PQclear(result)
         } else {
@@ -369,30 +411,34 @@ public final class Connection: Sendable, ReactorClient {
   private static let unexpectedCopy = PostgreSQLError(
     .unexpectedResult, "the server began a COPY that was not asked for as one")
 
-  private static func finish(_ state: inout State) -> (PendingResult, Result<Rows, PostgreSQLError>) {
+  private func finish(_ state: inout State) -> (PendingResult, Result<Rows, PostgreSQLError>) {
     let entry = state.entries.removeFirst()
-    let result =
+    var result =
       entry.result ?? .failure(PostgreSQLError(.unexpectedResult, "the server ended the statement without a result"))
     switch entry.kind {
     case .copyOut(let copy): copy.finish(result)
-    case .copyIn(let copy): return (copy.ended, result)
+    case .copyIn(let copy):
+      if entry.pending === copy.begun, case .success = result { result = .failure(CopyIn.noCopy) }
     case .statement, .script: break
     }
+    // Its turn has come, and it is not wanted any more.
+    if state.entries.first?.cancelReason != nil { requestCancel(&state) }
     return (entry.pending, result)
   }
 
   func tick(_ now: Deadline) {
-    let failure = state.withLock { state -> PostgreSQLError? in
-      guard let first = state.entries.first, now >= first.deadline else { return nil }
-      if first.cancelReason == .timeout {
-        return PostgreSQLError(.connectionLost, "the server did not answer in time, not even to a cancellation")
+    let (failure, mayHoldInput) = state.withLock { state -> (PostgreSQLError?, Bool) in
+      guard let deadline = state.entries.first?.deadline ?? state.held.first?.deadline else { return (nil, false) }
+      if now >= deadline {
+        guard !state.entries.isEmpty, !state.entries[0].isCancelRequested else { return (Self.unresponsive, false) }
+        state.entries[0].cancelReason = .timeout
+        requestCancel(&state)
       }
-      state.entries[0].cancelReason = .timeout
-      state.entries[0].deadline = now.advanced(milliseconds: 5000)
-      Self.requestCancel(state.pg)
-      return nil
+      return (nil, state.readable && (PQsslInUse(state.pg) == 1 || PQgssEncInUse(state.pg) == 1))
     }
     if let failure { fail(failure) }
+    // The TLS library may hold bytes that it has decrypted and libpq has not fetched: no event tells of them.
+    if mayHoldInput { advance(readable: true) }
   }
 }
 

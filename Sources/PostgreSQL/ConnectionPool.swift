@@ -61,6 +61,7 @@ public final class ConnectionPool: Sendable {
   /// Calls `body` with a connection for it alone.
   public func withConnection<R>(_ body: (Connection) async throws -> R) async throws -> R {
     let lease = try await lease()
+    defer { extendLifetime(lease) }
     return try await body(lease.connection)
   }
 
@@ -70,6 +71,7 @@ public final class ConnectionPool: Sendable {
     _ statement: Statement, _ parameters: Parameters = Parameters(), timeout: Duration? = nil
   ) async throws(PostgreSQLError) -> Rows {
     let lease = try await lease()
+    defer { extendLifetime(lease) }
     return try await lease.connection.execute(statement, parameters, timeout: timeout)
   }
 
@@ -93,16 +95,8 @@ public final class ConnectionPool: Sendable {
     let immediate = state.withLock { takeImmediate(&$0) }
     if let immediate { return immediate }
     let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
-    let timer = Task { [configuration] in
-      try? await Task.sleep(for: configuration.poolTimeout)
-      guard !Task.isCancelled else { return }
-      withdraw(
-        id,
-        PostgreSQLError(
-          .poolTimeout,
-          "all \(configuration.maximumConnections) connections were in use for \(configuration.poolTimeout)"))
-    }
-    defer { timer.cancel() }
+    var timer: Task<Void, Never>?
+    defer { timer?.cancel() }
     return await withTaskCancellationHandler {
       await withUnsafeContinuation { continuation in
         let immediate = state.withLock { state -> Grant? in
@@ -111,10 +105,23 @@ public final class ConnectionPool: Sendable {
           state.waiters.append(Waiter(id: id, continuation: continuation))
           return nil
         }
-        if let immediate { continuation.resume(returning: immediate) }
+        // Only now, or a short time-out would find nobody to withdraw.
+        if let immediate { continuation.resume(returning: immediate) } else { timer = withdrawal(of: id) }
       }
     } onCancel: {
       withdraw(id, PostgreSQLError(.cancelled, "cancelled while waiting for a connection"))
+    }
+  }
+
+  private func withdrawal(of id: UInt64) -> Task<Void, Never> {
+    Task { [configuration] in
+      try? await Task.sleep(for: configuration.poolTimeout)
+      guard !Task.isCancelled else { return }
+      withdraw(
+        id,
+        PostgreSQLError(
+          .poolTimeout,
+          "all \(configuration.maximumConnections) connections were in use for \(configuration.poolTimeout)"))
     }
   }
 
@@ -140,6 +147,7 @@ public final class ConnectionPool: Sendable {
   }
 
   fileprivate func takeBack(_ connection: Connection) {
+    guard connection.isSettled(orElse: { [self] in takeBack(connection) }) else { return }
     if connection.failure == nil, connection.isInTransaction { connection.close() }
     let usable = connection.failure == nil
     let (waiter, grant, close) = state.withLock { state -> (Waiter?, Grant, Bool) in
@@ -162,7 +170,8 @@ public final class ConnectionPool: Sendable {
     waiter?.continuation.resume(returning: .room)
   }
 
-  /// A connection on loan. It goes back when the last reference goes; one with a transaction left open is closed.
+  /// A connection on loan. It goes back when the last reference goes and what it sent has ended; one with a
+  /// transaction or a COPY left open is closed.
   public final class Lease: Sendable {
     public let connection: Connection
     private let pool: ConnectionPool

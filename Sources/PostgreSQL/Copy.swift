@@ -8,24 +8,28 @@ extension Connection {
   /// Reading follows the consumer: the socket is left alone while about 1 MiB waits here.
   public func copyOut(_ sql: String, timeout: Duration = .seconds(86400)) async throws(PostgreSQLError) -> CopyOut {
     let copy = CopyOut(self)
-    _ = try await begin(.copyOut(copy), sql, timeout: timeout)
+    try await begin(.copyOut(copy), copy.ended, sql, timeout: timeout)
     return copy
   }
 
   /// Runs `COPY … FROM STDIN` with what `body` writes; returns how many rows the server took. If `body` throws,
   /// the copy fails on the server and nothing is kept.
+  ///
+  /// - Throws: What `body` throws; or ``PostgreSQLError``: what the server does not like about the data it says when
+  ///   all of them are sent.
   public func copyIn(
     _ sql: String, timeout: Duration = .seconds(86400), _ body: (CopyIn) async throws -> Void
   ) async throws -> Int {
     let copy = CopyIn(self)
-    _ = try await begin(.copyIn(copy), sql, timeout: timeout).outcome().get()
+    try await begin(.copyIn(copy), copy.begun, sql, timeout: timeout)
+    try await copy.begun.rows()
     do {
       try await body(copy)
-      return try await copy.end(nil).affected
     } catch {
       _ = try? await copy.end("the client gave up")
       throw error
     }
+    return try await copy.end(nil).affected
   }
 }
 
@@ -40,6 +44,7 @@ public final class CopyOut: Sendable {
   enum Progress { case more, full, end }
 
   private struct State {
+    var started = false
     var reading = false
     var full = false
     var chunk = Chunk()
@@ -50,12 +55,21 @@ public final class CopyOut: Sendable {
   private static let limit = 1 << 20
   private let state = Mutex(State())
   private let connection: Connection
+  let ended: PendingResult
 
-  init(_ connection: Connection) { self.connection = connection }
+  init(_ connection: Connection) {
+    self.connection = connection
+    ended = PendingResult(connection)
+  }
 
   var isReading: Bool { state.withLock { $0.reading } }
 
-  func start() { state.withLock { $0.reading = true } }
+  func start() {
+    state.withLock { state in
+      state.started = true
+      state.reading = true
+    }
+  }
 
   /// Takes the rows that libpq has. Called with the connection locked.
   func read(_ pg: OpaquePointer) -> Progress {
@@ -92,14 +106,17 @@ public final class CopyOut: Sendable {
   func finish(_ result: Result<Rows, PostgreSQLError>) {
     let waiter = state.withLock { state in
       state.reading = false
-      state.end = result.map { _ in }
+      let started = state.started
+      state.end = result.flatMap { _ in started ? .success(()) : .failure(Self.noCopy) }
       defer { state.waiter = nil }
       return state.waiter
     }
     waiter?.resume()
   }
 
-  /// The next rows; `nil` at the end.
+  private static let noCopy = PostgreSQLError(.unexpectedResult, "the statement is no COPY … TO STDOUT")
+
+  /// The next rows; `nil` at the end. To be called by one task at a time; when that is cancelled the COPY is too.
   public func next() async throws(PostgreSQLError) -> Chunk? {
     while true {
       let (chunk, end, wasFull) = state.withLock { state in
@@ -118,25 +135,32 @@ public final class CopyOut: Sendable {
         try end.get()
         return nil
       }
-      await withUnsafeContinuation { continuation in
-        let ready = state.withLock { state in
-          if !state.chunk.ends.isEmpty || state.end != nil { return true }
-          state.waiter = continuation
-          return false
+      await withTaskCancellationHandler {
+        await withUnsafeContinuation { continuation in
+          let ready = state.withLock { state in
+            if !state.chunk.ends.isEmpty || state.end != nil { return true }
+            state.waiter = continuation
+            return false
+          }
+          if ready { continuation.resume() }
         }
-        if ready { continuation.resume() }
+      } onCancel: {
+        connection.cancel(ended)
       }
     }
   }
 }
 
-/// Takes the data of a `COPY … FROM STDIN`.
+/// Takes the data of a `COPY … FROM STDIN`, from one task at a time.
 public final class CopyIn: Sendable {
   private let connection: Connection
+  /// The server waits for data.
+  let begun: PendingResult
   let ended: PendingResult
 
   init(_ connection: Connection) {
     self.connection = connection
+    begun = PendingResult(connection)
     ended = PendingResult(connection)
   }
 
@@ -160,12 +184,22 @@ public final class CopyIn: Sendable {
         if let failure = Connection.flush(&state) { return .failure(failure) }
         return .success(true)
       }
-      if try outcome.get() { return }
-      _ = await room.outcome()
+      do {
+        if try outcome.get() { return }
+      } catch {
+        connection.fail(error)
+        throw error
+      }
+      await withTaskCancellationHandler {
+        _ = await room.outcome()
+      } onCancel: {
+        connection.cancel(ended)
+      }
     }
   }
 
   private static let lost = PostgreSQLError(.connectionLost, "the connection was lost")
+  static let noCopy = PostgreSQLError(.unexpectedResult, "the statement is no COPY … FROM STDIN")
 
   func end(_ problem: String?) async throws(PostgreSQLError) -> Rows {
     let failure = connection.state.withLock { state -> PostgreSQLError? in
@@ -175,7 +209,12 @@ public final class CopyIn: Sendable {
       }
       return Connection.flush(&state)
     }
-    if let failure { throw failure }
-    return try await ended.outcome().get()
+    if let failure {
+      connection.fail(failure)
+      throw failure
+    }
+    // The server may have refused the data long ago: then its answer has been read, and nothing more will come.
+    connection.advance(readable: false)
+    return try await ended.rows()
   }
 }

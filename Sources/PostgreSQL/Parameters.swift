@@ -29,6 +29,9 @@ public struct Parameters: Sendable {
     types.append(type)
   }
 
+  /// Whether the protocol can carry them: it counts parameters in 16 bits, and the server takes messages of 1 GB.
+  var isSendable: Bool { ends.count <= 65535 && bytes.count < 1_000_000_000 }
+
   /// Calls `body` with the arrays that libpq wants.
   func withPointers<R>(
     _ body: (

@@ -17,8 +17,9 @@ public final class PendingResult: Sendable {
 
   /// Waits for the result. To be called once.
   ///
-  /// Cancelling the task cancels the statement on the server, if it is the one that is running, and throws
-  /// `cancelled`; when the result was already there it is returned.
+  /// Cancelling the task cancels the statement on the server, and throws `cancelled`; when the result was already
+  /// there it is returned. A statement sent behind it may be hit if this one ends at the same moment.
+  @discardableResult
   public func rows() async throws(PostgreSQLError) -> Rows {
     try await withTaskCancellationHandler {
       await outcome()

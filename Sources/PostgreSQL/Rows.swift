@@ -27,13 +27,26 @@ public final class Rows: @unchecked Sendable {
   /// The command's tag, such as `COMMIT`.
   public var tag: String { PQcmdStatus(result).map { String(cString: $0) } ?? "" }
 
-  public func isNull(_ row: Int, _ column: Int) -> Bool { PQgetisnull(result, Int32(row), Int32(column)) == 1 }
+  public func isNull(_ row: Int, _ column: Int) -> Bool {
+    check(row, column)
+    return PQgetisnull(result, Int32(row), Int32(column)) == 1
+  }
 
-  public func typeOID(_ column: Int) -> UInt32 { PQftype(result, Int32(column)) }
+  public func typeOID(_ column: Int) -> UInt32 {
+    precondition(column >= 0 && column < columnCount, "column \(column) of \(columnCount)")
+    return PQftype(result, Int32(column))
+  }
+
+  private func check(_ row: Int, _ column: Int) {
+    precondition(
+      row >= 0 && row < count && column >= 0 && column < columnCount,
+      "row \(row) of \(count), column \(column) of \(columnCount)")
+  }
 
   /// The raw bytes of a value: valid only while this object lives. Empty for null.
   package func bytes(_ row: Int, _ column: Int) -> UnsafeRawBufferPointer {
-    UnsafeRawBufferPointer(
+    check(row, column)
+    return UnsafeRawBufferPointer(
       start: PQgetvalue(result, Int32(row), Int32(column)), count: Int(PQgetlength(result, Int32(row), Int32(column))))
   }
 

@@ -47,6 +47,7 @@ extension ConnectionPool {
     isolation: IsolationLevel = .readCommitted, _ body: (borrowing Transaction) async throws -> R
   ) async throws -> R {
     let lease = try await lease()
+    defer { extendLifetime(lease) }
     let transaction = Transaction(lease.connection)
     try await lease.connection.execute(isolation.begin)
     let result: R

@@ -87,8 +87,10 @@ final class LogPages: EventPageSource {
       ask()
       adapt(rows.count)
       guard rows.count > 0, let lease else { continue }
+      let events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
+      // Only now: a lookup on a connection that breaks must not make the reader pass over these events.
       lastSeen = rows.int64(rows.count - 1, EventDecoder.Column.position)
-      return try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
+      return events
     }
   }
 

@@ -92,7 +92,7 @@ struct AppendQueueTests {
 
   @Test("limits hold, except for a single append that is larger by itself")
   func limits() throws {
-    var queue = AppendQueue(AppendQueue.Limits(lanes: 8, events: 10, bytes: 1000))
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 8, eventsForFurtherLane: 1, events: 10, bytes: 1000))
     let requests = [
       Self.request("a-1", events: 6, bytes: 1), Self.request("b-1", events: 5, bytes: 1),
       Self.request("c-1", events: 50, bytes: 1), Self.request("d-1", bytes: 700),
@@ -103,6 +103,27 @@ struct AppendQueueTests {
       let next = try Self.batch(&queue)
       #expect(Self.isSame(next.requests, [request]))
     }
+  }
+
+  @Test("a further lane is used only when enough waits, the first one always")
+  func furtherLane() throws {
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 2, eventsForFurtherLane: 10))
+    queue.enqueue(Self.request("a-1", events: 3))
+    let first = try Self.batch(&queue)
+    for number in 1...5 { queue.enqueue(Self.request(StreamName(trusted: "b-\(number)"))) }
+    #expect(queue.takeBatch() == nil, "5 wait, fewer than twice 3")
+    queue.enqueue(Self.request("c-1"))
+    let second = try Self.batch(&queue)
+    #expect(second.requests.count == 6 && second.lane != first.lane)
+    queue.enqueue(Self.request("d-1"))
+    #expect(queue.takeBatch() == nil, "all lanes are busy")
+    queue.finish(first)
+    #expect(queue.takeBatch() == nil, "one waits, six are under way")
+    queue.finish(second)
+    let third = try Self.batch(&queue)
+    #expect(third.requests.count == 1)
+    queue.finish(third)
+    #expect(queue.isIdle)
   }
 
   @Test("an append that waits can be withdrawn, one under way cannot")
@@ -124,7 +145,8 @@ struct AppendQueueTests {
   func model(seed: UInt64) throws {
     var numbers = SeededNumbers(seed: seed)
     let limits = AppendQueue.Limits(
-      lanes: Int.random(in: 1...4, using: &numbers), events: Int.random(in: 1...8, using: &numbers),
+      lanes: Int.random(in: 1...4, using: &numbers),
+      eventsForFurtherLane: Int.random(in: 1...6, using: &numbers), events: Int.random(in: 1...8, using: &numbers),
       bytes: 2000)
     var queue = AppendQueue(limits)
     /// What was put in and has not come out.

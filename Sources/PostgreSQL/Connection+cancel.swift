@@ -1,0 +1,84 @@
+internal import CPostgreSQL
+internal import DequeModule
+internal import Dispatch
+internal import Synchronization
+
+/// Cancelling. PostgreSQL cancels whatever a connection runs when the request reaches it, so that until the request
+/// is over nothing else is sent: a late one would hit a statement that it was not meant for.
+extension Connection {
+  static let unresponsive = PostgreSQLError(
+    .connectionLost, "the server did not answer in time, not even to a cancellation")
+  private static let patienceMilliseconds: Int64 = 5000
+
+  /// Asks the server to cancel `pending` if it runs, or as soon as it does; takes it back if it was not sent yet.
+  ///
+  /// Statements that were sent behind it may be hit in its place when it ends at the same moment.
+  func cancel(_ pending: PendingResult) {
+    let isUnsent = state.withLock { state -> Bool in
+      if let index = state.held.firstIndex(where: { $0.pending === pending }) {
+        state.held.remove(at: index)
+        return true
+      }
+      guard let index = state.entries.firstIndex(where: { $0.pending === pending }),
+        state.entries[index].cancelReason == nil
+      else { return false }
+      state.entries[index].cancelReason = .cancelled
+      if index == 0 { requestCancel(&state) }
+      return false
+    }
+    if isUnsent { pending.complete(.failure(PostgreSQLError(.cancelled, "cancelled before it was sent"))) }
+  }
+
+  /// Asks the server to cancel the first entry. A server that does not answer that in time counts as lost.
+  func requestCancel(_ state: inout State) {
+    guard !state.entries.isEmpty, let cancel = PQgetCancel(state.pg) else { return }
+    state.entries[0].isCancelRequested = true
+    state.entries[0].deadline = .now.advanced(milliseconds: Self.patienceMilliseconds)
+    state.cancelRequests += 1
+    // PQcancel opens a connection of its own and waits until the server has passed the request on. The pointer goes
+    // to that thread and to nobody else.
+    nonisolated(unsafe) let handle = cancel
+    DispatchQueue.global().async { [self] in
+      var message = [CChar](repeating: 0, count: 256)
+      PQcancel(handle, &message, Int32(message.count))
+      PQfreeCancel(handle)
+      cancelReturned()
+    }
+  }
+
+  private func cancelReturned() {
+    let failure = state.withLock { state -> PostgreSQLError? in
+      state.cancelRequests -= 1
+      while state.cancelRequests == 0, let held = state.held.popFirst() {
+        if let failure = submit(held, &state) {
+          // Among what fails with the connection.
+          state.held.prepend(held)
+          return failure
+        }
+      }
+      return nil
+    }
+    if let failure { fail(failure) }
+  }
+
+  // MARK: Coming to rest
+
+  /// Whether nothing is under way here. If something is, `then` is called once that is over, at the latest when
+  /// the connection fails. A COPY or script that nobody follows any more is not waited for: the connection is closed.
+  func isSettled(orElse then: @escaping @Sendable () -> Void) -> Bool {
+    let (isSettled, isStuck) = state.withLock { state -> (Bool, Bool) in
+      if state.entries.isEmpty, state.held.isEmpty { return (true, false) }
+      if let first = state.entries.first, !first.isStatement { return (true, true) }
+      state.onSettled = then
+      return (false, false)
+    }
+    if isStuck { close() }
+    return isSettled
+  }
+
+  static func takeOnSettled(_ state: inout State) -> (@Sendable () -> Void)? {
+    guard state.entries.isEmpty, state.held.isEmpty else { return nil }
+    defer { state.onSettled = nil }
+    return state.onSettled
+  }
+}

@@ -1,0 +1,126 @@
+import Glibc
+import PostgreSQL
+import TestSupport
+import Testing
+
+@Suite("Cancellation and time-outs", .database, .timeLimit(.minutes(1)))
+struct CancellationTests {
+  private static let sleep = Statement("SELECT pg_sleep(30)")
+  private static let echo = Statement("SELECT $1")
+
+  @Test("cancelling a task ends its statement on the server, and the connection serves on")
+  func cancel() async throws {
+    let database = try TestDatabase.required
+    try await withConnection { connection in
+      let backend = try await connection.backend
+      let task = Task { try await connection.execute(Self.sleep) }
+      try await eventually { try await database.isActive(backend) }
+      let duration = try await duration {
+        task.cancel()
+        let error = try await failure { try await task.value }
+        #expect(error.code == .cancelled)
+        #expect(error.sqlState == "57014")
+      }
+      #expect(duration < .seconds(1))
+      #expect(try await database.isActive(backend) == false)
+      #expect(try await connection.execute(Self.echo, Parameters(5)).int64(0, 0) == 5)
+    }
+  }
+
+  @Test("a statement past its time-out is cancelled, and the connection serves on")
+  func timeout() async throws {
+    try await withConnection { connection in
+      let duration = try await duration {
+        let error = try await failure { try await connection.execute(Self.sleep, timeout: .milliseconds(200)) }
+        #expect(error.code == .timeout)
+      }
+      #expect(duration > .milliseconds(190) && duration < .seconds(3))
+      #expect(try await connection.execute(Self.echo, Parameters(5)).int64(0, 0) == 5)
+    }
+  }
+
+  @Test("the configuration's time-out holds for scripts too")
+  func scriptTimeout() async throws {
+    try await withConnection({ $0.statementTimeout = .milliseconds(200) }) { connection in
+      let error = try await failure { try await connection.script("SELECT 1; SELECT pg_sleep(30)") }
+      #expect(error.code == .timeout)
+      try await connection.script("SELECT 1")
+    }
+  }
+
+  @Test("a statement in the queue is cancelled when its turn comes")
+  func queued() async throws {
+    try await withConnection { connection in
+      let first = connection.send(Statement("SELECT pg_sleep(0.3)"))
+      let task = Task { try await connection.execute(Self.sleep) }
+      try await Task.sleep(for: .milliseconds(100))
+      task.cancel()
+      try await first.rows()
+      let error = try await failure { try await task.value }
+      #expect(error.code == .cancelled)
+    }
+  }
+
+  @Test("cancelling after the end changes nothing")
+  func tooLate() async throws {
+    try await withConnection { connection in
+      let pending = connection.send(Self.echo, Parameters(1))
+      try await connection.execute(Self.echo, Parameters(2))
+      let task = Task {
+        withUnsafeCurrentTask { $0?.cancel() }
+        return try await pending.rows().int64(0, 0)
+      }
+      #expect(try await task.value == 1)
+    }
+  }
+
+  @Test("a late cancellation never hits the next statement", arguments: [true, false])
+  func noStrayCancellation(samePoolConnection: Bool) async throws {
+    try await withPool(maximum: 1) { pool in
+      let short = Statement("SELECT pg_sleep(0.001)")
+      let next = Statement("SELECT $1, pg_sleep(0.004)")
+      var numbers = SeededNumbers(seed: 7)
+      var cancelled = 0
+      for round in 0..<150 {
+        if samePoolConnection {
+          let task = Task { try await pool.execute(short) }
+          try await Task.sleep(for: .microseconds(Int.random(in: 0...1800, using: &numbers)))
+          task.cancel()
+          do { _ = try await task.value } catch let error as PostgreSQLError {
+            #expect(error.code == .cancelled)
+            cancelled += 1
+          }
+          #expect(try await pool.execute(next, Parameters(round)).int64(0, 0) == Int64(round))
+        } else {
+          let lease = try await pool.lease()
+          let pending = lease.connection.send(short)
+          let task = Task { try await pending.rows() }
+          try await Task.sleep(for: .microseconds(Int.random(in: 0...1800, using: &numbers)))
+          task.cancel()
+          // Sent at once, perhaps while the request is on its way.
+          _ = await task.result
+          let after = (0..<3).map { lease.connection.send(next, Parameters(round + $0)) }
+          for (offset, result) in after.enumerated() {
+            #expect(try await result.rows().int64(0, 0) == Int64(round + offset))
+          }
+        }
+      }
+    }
+  }
+
+  @Test("a server that answers nothing, not even a cancellation, counts as lost")
+  func frozenServer() async throws {
+    try await withConnection { connection in
+      let backend = pid_t(try await connection.backend)
+      kill(backend, SIGSTOP)
+      defer { kill(backend, SIGCONT) }
+      let duration = try await duration {
+        let error = try await failure {
+          try await connection.execute(Self.echo, Parameters(1), timeout: .milliseconds(200))
+        }
+        #expect(error.code == .connectionLost)
+      }
+      #expect(duration > .seconds(5) && duration < .seconds(8))
+    }
+  }
+}

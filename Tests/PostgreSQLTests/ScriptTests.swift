@@ -1,0 +1,56 @@
+import PostgreSQL
+import TestSupport
+import Testing
+
+@Suite("Scripts", .database, .timeLimit(.minutes(1)))
+struct ScriptTests {
+  @Test("several statements run; the last result comes back, as text")
+  func several() async throws {
+    try await withConnection { connection in
+      let rows = try await connection.script("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT sum(a) FROM t")
+      #expect(rows.text(0, 0) == "3")
+      // And back to the pipeline.
+      #expect(try await connection.execute(Statement("SELECT a FROM t")).count == 2)
+    }
+  }
+
+  @Test("an error undoes the whole script")
+  func error() async throws {
+    try await withConnection { connection in
+      let error = try await failure {
+        try await connection.script("CREATE TABLE t (a int); SELECT 1 / 0; CREATE TABLE u (a int)")
+      }
+      #expect(error.sqlState == "22012")
+      let tables: Int = try await connection.one(
+        "SELECT count(*) FROM pg_class WHERE relname IN ('t', 'u') AND relkind = 'r'")
+      #expect(tables == 0)
+    }
+  }
+
+  @Test("a transaction spans scripts and statements")
+  func transaction() async throws {
+    try await withConnection { connection in
+      try await connection.script("BEGIN; CREATE TABLE t (a int)")
+      try await connection.execute(Statement("INSERT INTO t VALUES ($1)"), Parameters(Int32(1)))
+      try await connection.script("COMMIT")
+      #expect(try await TestDatabase.required.number("SELECT count(*) FROM t") == 1)
+    }
+  }
+
+  @Test("no text is no error")
+  func empty() async throws {
+    try await withConnection { connection in
+      #expect(try await connection.script("").count == 0)
+      #expect(try await connection.execute(Statement("")).count == 0)
+    }
+  }
+
+  @Test("a script waits for the statements before it")
+  func afterPipeline() async throws {
+    try await withConnection { connection in
+      let pending = (0..<20).map { connection.send(Statement("SELECT $1, pg_sleep(0.005)"), Parameters($0)) }
+      #expect(try await connection.script("SELECT 'x'").text(0, 0) == "x")
+      for (number, result) in pending.enumerated() { #expect(try await result.rows().int64(0, 0) == Int64(number)) }
+    }
+  }
+}
