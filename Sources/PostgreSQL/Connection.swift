@@ -59,7 +59,8 @@ public final class Connection: Sendable, ReactorClient {
     var entries: Deque<Entry> = []
     var held: Deque<Held> = []
     var cancelRequests = 0
-    var prepared: [Int: Preparation] = [:]
+    /// By the statement's id; with the types of the parameters that it was prepared for.
+    var prepared: [Int: (preparation: Preparation, types: [UInt32])] = [:]
     var readable = true
     var writable = false
     var onNotification: (@Sendable (Notification) -> Void)?
@@ -205,8 +206,9 @@ public final class Connection: Sendable, ReactorClient {
   func submit(_ held: Held, _ state: inout State) -> PostgreSQLError? {
     guard let pg = state.pg else { return state.failure }
     let statement = held.statement
-    let preparation = configuration.preparedStatements ? state.prepared[statement.id] : .refused
     let types = held.parameters.types
+    var preparation = configuration.preparedStatements ? state.prepared[statement.id]?.preparation : .refused
+    if let prepared = state.prepared[statement.id], !held.parameters.fit(prepared.types) { preparation = .refused }
     let count = Int32(types.count)
     let sent = held.parameters.withPointers { values, lengths, formats in
       switch preparation {
@@ -222,7 +224,7 @@ public final class Connection: Sendable, ReactorClient {
     guard sent, PQpipelineSync(pg) == 1 else {
       return PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg))
     }
-    if preparation == nil { state.prepared[statement.id] = .sent }
+    if preparation == nil { state.prepared[statement.id] = (.sent, types) }
     state.entries.append(
       Entry(
         kind: .statement(statement, preparing: preparation == nil), pending: held.pending, deadline: held.deadline))
@@ -388,7 +390,7 @@ public final class Connection: Sendable, ReactorClient {
             state.prepared[statement.id] = nil
           } else if error.sqlState == "26000" || error.sqlState == "0A000" {
             // Deallocated; or the type of its result has changed with the schema.
-            state.prepared[statement.id] = .refused
+            state.prepared[statement.id]?.preparation = .refused
           }
         }
         state.entries[0].result = state.entries[0].result.flatMap { if case .failure = $0 { $0 } else { nil } }
@@ -397,7 +399,7 @@ public final class Connection: Sendable, ReactorClient {
         if case .statement(let statement, preparing: true) = state.entries[0].kind {
           PQclear(result)
           state.entries[0].kind = .statement(statement, preparing: false)
-          state.prepared[statement.id] = .done
+          state.prepared[statement.id]?.preparation = .done
         } else if case .failure = state.entries[0].result {
           PQclear(result)
         } else {

@@ -32,6 +32,12 @@ public struct Parameters: Sendable {
   /// Whether the protocol can carry them: it counts parameters in 16 bits, and the server takes messages of 1 GB.
   var isSendable: Bool { ends.count <= 65535 && bytes.count < 1_000_000_000 }
 
+  /// Whether a statement that was prepared for these types can take them. A null fits every type.
+  func fit(_ prepared: [UInt32]) -> Bool {
+    types == prepared
+      || (types.count == prepared.count && types.indices.allSatisfy { types[$0] == prepared[$0] || ends[$0] < 0 })
+  }
+
   /// Calls `body` with the arrays that libpq wants.
   func withPointers<R>(
     _ body: (

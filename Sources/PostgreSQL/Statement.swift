@@ -2,7 +2,8 @@ internal import Synchronization
 
 /// One SQL statement with `$1`, `$2` … for its parameters. Prepared once on each connection that runs it.
 ///
-/// Make one for each text and keep it: it is known by its identity, not by its text.
+/// Make one for each text and keep it: it is known by its identity, not by its text. Call it with parameters of the
+/// same types: it is prepared for those of its first call, and others are parsed and planned each time.
 public final class Statement: Sendable {
   public let sql: String
   let id: Int

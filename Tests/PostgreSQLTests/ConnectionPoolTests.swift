@@ -1,5 +1,4 @@
 import PostgreSQL
-import Synchronization
 import TestSupport
 import Testing
 
@@ -31,22 +30,22 @@ struct ConnectionPoolTests {
   @Test("who waits longest is served first")
   func order() async throws {
     try await withPool(maximum: 1) { pool in
-      let served = Mutex<[Int]>([])
       var lease: ConnectionPool.Lease? = try await pool.lease()
-      try await withThrowingTaskGroup { group in
+      let served = try await withThrowingTaskGroup { group in
         for number in 0..<6 {
           group.addTask {
             let lease = try await pool.lease()
-            served.withLock { $0.append(number) }
+            let time = ContinuousClock.now
             try await lease.connection.execute(Self.nap)
+            return (number: number, time: time)
           }
           try await Task.sleep(for: .milliseconds(30))
         }
         _ = lease
         lease = nil
-        try await group.waitForAll()
+        return try await group.reduce(into: []) { $0.append($1) }
       }
-      #expect(served.withLock { $0 } == [0, 1, 2, 3, 4, 5])
+      #expect(served.sorted { $0.time < $1.time }.map(\.number) == [0, 1, 2, 3, 4, 5])
     }
   }
 

@@ -47,11 +47,10 @@ struct ConnectingTests {
   @Test("the second host is tried when the first is dead")
   func severalHosts() async throws {
     let database = try TestDatabase.required
-    let socket = try await database.column(
-      "SELECT unix_socket_directories FROM (SELECT setting AS unix_socket_directories FROM pg_settings "
-        + "WHERE name = 'unix_socket_directories') AS s", as: String.self)
-    let port = try await database.column("SELECT current_setting('port')", as: String.self)
-    let string = "\(database.connectionString) host='/nowhere,\(socket[0])' port='1,\(port[0])'"
+    let settings = try await database.column(
+      "SELECT trim(BOTH '\"' FROM current_setting(name)) FROM unnest(ARRAY['unix_socket_directories', 'port']) AS name",
+      as: String.self)
+    let string = "\(database.connectionString) host='/nowhere,\(settings[0])' port='1,\(settings[1])'"
     try await withConnection({ $0.connectionString = string }) { connection in
       let one: Int = try await connection.one("SELECT 1")
       #expect(one == 1)

@@ -1,5 +1,4 @@
 import PostgreSQL
-import Synchronization
 import TestSupport
 import Testing
 
@@ -127,6 +126,25 @@ struct PreparedStatementTests {
       }
       try await connection.script("CREATE TABLE not_yet AS SELECT 7::int8 AS number")
       for _ in 0..<2 { #expect(try await connection.execute(statement).int64(0, 0) == 7) }
+    }
+  }
+
+  @Test("parameters of other types than at first are not mistaken for those")
+  func changingTypes() async throws {
+    try await withConnection { connection in
+      let echo = Statement("SELECT $1::text")
+      let parameters: [(Parameters, String)] = [
+        (Parameters("a"), "a"), (Parameters(nil), ""), (Parameters("b"), "b"), (Parameters(7), "7"),
+        (Parameters(0.5), "0.5"), (Parameters("c"), "c"),
+      ]
+      for (parameters, text) in parameters {
+        let rows = try await connection.execute(echo, parameters)
+        #expect(rows.text(0, 0) == text)
+      }
+      let nullFirst = Statement("SELECT $1::int4")
+      try await connection.execute(nullFirst, Parameters(nil))
+      let rows = try await connection.execute(nullFirst, Parameters(7))
+      #expect(rows.int32(0, 0) == 7)
     }
   }
 

@@ -86,8 +86,10 @@ struct RandomUseTests {
       #expect(error.code == .timeout)
     default:
       try await pool.withConnection { connection in
-        #expect(try await connection.script("SELECT \(mark)").text(0, 0) == "\(mark)")
-        #expect(try await connection.execute(echo, Parameters(mark)).int64(0, 0) == Int64(mark))
+        let script = try await connection.script("SELECT \(mark)")
+        #expect(script.text(0, 0) == "\(mark)")
+        let rows = try await connection.execute(echo, Parameters(mark))
+        #expect(rows.int64(0, 0) == Int64(mark))
       }
     }
     return false

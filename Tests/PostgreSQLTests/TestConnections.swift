@@ -1,5 +1,3 @@
-import Dispatch
-import Glibc
 import PostgreSQL
 import TestSupport
 import Testing
