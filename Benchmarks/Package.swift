@@ -5,6 +5,9 @@ let package = Package(
   name: "benchmarks",
   dependencies: [
     .package(name: "eventstore", path: ".."),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
@@ -13,9 +16,20 @@ let package = Package(
       name: "benchmarks",
       dependencies: [
         "CLibpq",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "EmbeddedPostgreSQL", package: "eventstore"),
         .product(name: "EventStore", package: "eventstore"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "PostgreSQL", package: "eventstore"),
+        .product(name: "Subprocess", package: "swift-subprocess"),
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
+      swiftSettings: [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+      ]),
   ]
 )

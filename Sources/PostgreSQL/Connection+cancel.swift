@@ -8,7 +8,8 @@ internal import Synchronization
 extension Connection {
   static let unresponsive = PostgreSQLError(
     .connectionLost, "the server did not answer in time, not even to a cancellation")
-  private static let patienceMilliseconds: Int64 = 5000
+  /// The server ignores a request that comes before it has begun with the statement: one a second is made.
+  static let cancelAttempts = 5
 
   /// Asks the server to cancel `pending` if it runs, or as soon as it does; takes it back if it was not sent yet.
   ///
@@ -29,11 +30,14 @@ extension Connection {
     if isUnsent { pending.complete(.failure(PostgreSQLError(.cancelled, "cancelled before it was sent"))) }
   }
 
-  /// Asks the server to cancel the first entry. A server that does not answer that in time counts as lost.
+  /// Asks the server to cancel the first entry. A server that answers none of the attempts counts as lost.
   func requestCancel(_ state: inout State) {
-    guard !state.entries.isEmpty, let cancel = PQgetCancel(state.pg) else { return }
-    state.entries[0].isCancelRequested = true
-    state.entries[0].deadline = .now.advanced(milliseconds: Self.patienceMilliseconds)
+    guard !state.entries.isEmpty else { return }
+    let isRepeated = state.entries[0].cancelAttempts > 0
+    state.entries[0].cancelAttempts += 1
+    state.entries[0].deadline = .now.advanced(milliseconds: 1000)
+    // One that hangs is not helped by another.
+    guard !isRepeated || state.cancelRequests == 0, let cancel = PQgetCancel(state.pg) else { return }
     state.cancelRequests += 1
     // PQcancel opens a connection of its own and waits until the server has passed the request on. The pointer goes
     // to that thread and to nobody else.

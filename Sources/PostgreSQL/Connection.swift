@@ -21,7 +21,7 @@ public final class Connection: Sendable, ReactorClient {
     var pending: PendingResult
     var deadline: Deadline
     var cancelReason: PostgreSQLError.Code?
-    var isCancelRequested = false
+    var cancelAttempts = 0
     var result: Result<Rows, PostgreSQLError>?
 
     var isStatement: Bool { if case .statement = kind { true } else { false } }
@@ -393,7 +393,8 @@ public final class Connection: Sendable, ReactorClient {
             state.prepared[statement.id]?.preparation = .refused
           }
         }
-        state.entries[0].result = state.entries[0].result.flatMap { if case .failure = $0 { $0 } else { nil } }
+        state.entries[0].result =
+          state.entries[0].result.flatMap { if case .failure = $0 { $0 } else { nil } }
           ?? .failure(error)
       default:
         if case .statement(let statement, preparing: true) = state.entries[0].kind {
@@ -432,8 +433,10 @@ public final class Connection: Sendable, ReactorClient {
     let (failure, mayHoldInput) = state.withLock { state -> (PostgreSQLError?, Bool) in
       guard let deadline = state.entries.first?.deadline ?? state.held.first?.deadline else { return (nil, false) }
       if now >= deadline {
-        guard !state.entries.isEmpty, !state.entries[0].isCancelRequested else { return (Self.unresponsive, false) }
-        state.entries[0].cancelReason = .timeout
+        guard !state.entries.isEmpty, state.entries[0].cancelAttempts < Self.cancelAttempts else {
+          return (Self.unresponsive, false)
+        }
+        state.entries[0].cancelReason = state.entries[0].cancelReason ?? .timeout
         requestCancel(&state)
       }
       return (nil, state.readable && (PQsslInUse(state.pg) == 1 || PQgssEncInUse(state.pg) == 1))

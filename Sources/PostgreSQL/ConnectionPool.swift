@@ -91,6 +91,8 @@ public final class ConnectionPool: Sendable {
 
   private static let closed = PostgreSQLError(.closed, "the connection pool was closed")
 
+  private static let cancelled = PostgreSQLError(.cancelled, "cancelled while waiting for a connection")
+
   private func grant() async -> Grant {
     let immediate = state.withLock { takeImmediate(&$0) }
     if let immediate { return immediate }
@@ -100,7 +102,7 @@ public final class ConnectionPool: Sendable {
     return await withTaskCancellationHandler {
       await withUnsafeContinuation { continuation in
         let immediate = state.withLock { state -> Grant? in
-          if Task.isCancelled { return .failed(PostgreSQLError(.cancelled, "cancelled while waiting for a connection")) }
+          if Task.isCancelled { return .failed(Self.cancelled) }
           if let immediate = takeImmediate(&state) { return immediate }
           state.waiters.append(Waiter(id: id, continuation: continuation))
           return nil
@@ -109,7 +111,7 @@ public final class ConnectionPool: Sendable {
         if let immediate { continuation.resume(returning: immediate) } else { timer = withdrawal(of: id) }
       }
     } onCancel: {
-      withdraw(id, PostgreSQLError(.cancelled, "cancelled while waiting for a connection"))
+      withdraw(id, Self.cancelled)
     }
   }
 

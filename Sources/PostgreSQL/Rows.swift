@@ -102,7 +102,9 @@ public struct Row: Sendable {
   /// The columns, from the first, as Swift values: `let (name, age) = try row.decode((String, Int?).self)`.
   ///
   /// - Throws: ``PostgreSQLError`` with `unexpectedResult` when a column is missing, null, or of another type.
-  public func decode<each T: PostgreSQLDecodable>(_ types: (repeat each T).Type) throws(PostgreSQLError) -> (repeat each T) {
+  public func decode<each T: PostgreSQLDecodable>(
+    _ types: (repeat each T).Type
+  ) throws(PostgreSQLError) -> (repeat each T) {
     var column = 0
     func next<V: PostgreSQLDecodable>(_ type: V.Type) throws(PostgreSQLError) -> V {
       defer { column += 1 }

@@ -75,20 +75,18 @@ struct CancellationTests {
   }
 
   @Test("a late cancellation never hits the next statement", arguments: [true, false])
-  func noStrayCancellation(samePoolConnection: Bool) async throws {
+  func noStrayCancellation(leasedAnew: Bool) async throws {
     try await withPool(maximum: 1) { pool in
       let short = Statement("SELECT pg_sleep(0.001)")
       let next = Statement("SELECT $1, pg_sleep(0.004)")
       var numbers = SeededNumbers(seed: 7)
-      var cancelled = 0
       for round in 0..<150 {
-        if samePoolConnection {
+        if leasedAnew {
           let task = Task { try await pool.execute(short) }
           try await Task.sleep(for: .microseconds(Int.random(in: 0...1800, using: &numbers)))
           task.cancel()
           do { _ = try await task.value } catch let error as PostgreSQLError {
             #expect(error.code == .cancelled)
-            cancelled += 1
           }
           #expect(try await pool.execute(next, Parameters(round)).int64(0, 0) == Int64(round))
         } else {
@@ -120,7 +118,7 @@ struct CancellationTests {
         }
         #expect(error.code == .connectionLost)
       }
-      #expect(duration > .seconds(5) && duration < .seconds(8))
+      #expect(duration > .seconds(5) && duration < .seconds(15))
     }
   }
 }

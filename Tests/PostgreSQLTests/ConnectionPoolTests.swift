@@ -11,7 +11,8 @@ struct ConnectionPoolTests {
   func bound() async throws {
     let database = try TestDatabase.required
     try await withPool(maximum: 3, { $0.applicationName = "bounded" }) { pool in
-      let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bounded' "
+      let query =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bounded' "
         + "AND datname = current_database()"
       try await withThrowingTaskGroup { group in
         for _ in 0..<40 {

@@ -53,7 +53,8 @@ struct CopyOutTests {
   @Test(
     "what fails on the server fails here, at once or after some rows",
     arguments: [
-      ("COPY nowhere TO STDOUT", "42P01"), ("COPY (SELECT 1 / (100000 - n) FROM generate_series(1, 200000) AS n) TO STDOUT", "22012"),
+      ("COPY nowhere TO STDOUT", "42P01"),
+      ("COPY (SELECT 1 / (100000 - n) FROM generate_series(1, 200000) AS n) TO STDOUT", "22012"),
     ])
   func errors(sql: String, sqlState: String) async throws {
     try await withConnection { connection in
@@ -168,7 +169,8 @@ struct CopyInTests {
           try await copy.write(Array(data.rows.utf8))
           // By now the server has answered: nothing else will come from it.
           try await Task.sleep(for: .milliseconds(50))
-          for number in 0..<following { try await copy.write(Array("\(number + 10)\t\(String(repeating: "z", count: 1000))\n".utf8)) }
+          let text = String(repeating: "z", count: 1000)
+          for number in 0..<following { try await copy.write(Array("\(number + 10)\t\(text)\n".utf8)) }
         }
       }
       #expect(error.sqlState == data.sqlState)
@@ -176,9 +178,11 @@ struct CopyInTests {
     }
   }
 
-  @Test("an error in the statement, or no COPY at all", arguments: [
-    ("COPY nowhere FROM STDIN", PostgreSQLError.Code.server), ("SELECT 1", .unexpectedResult),
-  ])
+  @Test(
+    "an error in the statement, or no COPY at all",
+    arguments: [
+      ("COPY nowhere FROM STDIN", PostgreSQLError.Code.server), ("SELECT 1", .unexpectedResult),
+    ])
   func wrongStatement(sql: String, code: PostgreSQLError.Code) async throws {
     try await withTable { connection in
       let error = try await failure { try await connection.copyIn(sql) { _ in Issue.record("it has begun") } }

@@ -38,7 +38,8 @@ struct LostConnectionTests {
     let database = try TestDatabase.required
     try await withConnection { connection in
       let backend = try await connection.backend
-      let pending = [connection.send(Statement("SELECT pg_sleep(30)"))] + (0..<100).map { _ in connection.send(Self.one) }
+      let sleeping = connection.send(Statement("SELECT pg_sleep(30)"))
+      let pending = [sleeping] + (0..<100).map { _ in connection.send(Self.one) }
       try await eventually { try await database.isActive(backend) }
       try await database.terminate(backend)
       for result in pending {

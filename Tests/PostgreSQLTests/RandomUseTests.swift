@@ -18,11 +18,11 @@ struct RandomUseTests {
     try await database.sql("CREATE TABLE marks (mark int8 PRIMARY KEY)")
     try await withPool(maximum: 4) { pool in
       let kept = try await withThrowingTaskGroup { group in
-        for task in 0..<24 {
+        for task in 0..<16 {
           group.addTask {
             var numbers = SeededNumbers(seed: seed &+ UInt64(task) &* 7919)
             var kept = 0
-            for step in 0..<60 {
+            for step in 0..<40 {
               kept += try await Self.step(of: pool, mark: task * 1000 + step, &numbers) ? 1 : 0
             }
             return kept
@@ -40,7 +40,7 @@ struct RandomUseTests {
     case 0:
       let value = Bytea([UInt8](repeating: UInt8(mark % 256), count: Int.random(in: 0...300_000, using: &numbers)))
       let rows = try await pool.execute(echo, Parameters(value))
-      #expect(rows.bytes(0, 0).elementsEqual(value.bytes))
+      #expect(rows.holds(value.bytes))
     case 1:
       let error = try await failure { try await pool.execute(divide, Parameters(0)) }
       #expect(error.sqlState == "22012")
@@ -80,9 +80,8 @@ struct RandomUseTests {
         _ = connection.send(divide, Parameters(0))
       }
     case 6:
-      let error = try await failure {
-        try await pool.execute(nap, Parameters(mark, 5.0), timeout: .milliseconds(Int.random(in: 0...30, using: &numbers)))
-      }
+      let timeout = Duration.milliseconds(Int.random(in: 0...30, using: &numbers))
+      let error = try await failure { try await pool.execute(nap, Parameters(mark, 5.0), timeout: timeout) }
       #expect(error.code == .timeout)
     default:
       try await pool.withConnection { connection in

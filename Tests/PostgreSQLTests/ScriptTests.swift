@@ -7,7 +7,8 @@ struct ScriptTests {
   @Test("several statements run; the last result comes back, as text")
   func several() async throws {
     try await withConnection { connection in
-      let rows = try await connection.script("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT sum(a) FROM t")
+      let rows = try await connection.script(
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT sum(a) FROM t")
       #expect(rows.text(0, 0) == "3")
       // And back to the pipeline.
       #expect(try await connection.execute(Statement("SELECT a FROM t")).count == 2)

@@ -1,3 +1,4 @@
+import Glibc
 import PostgreSQL
 import TestSupport
 import Testing
@@ -62,10 +63,20 @@ extension Connection {
   }
 }
 
+extension Rows {
+  /// Whether the only value is `expected`. Faster than comparing arrays in a debug build.
+  func holds(_ expected: [UInt8]) -> Bool {
+    let bytes = bytes(0, 0)
+    return bytes.count == expected.count
+      && (bytes.baseAddress.map { memcmp($0, expected, bytes.count) == 0 } ?? true)
+  }
+}
+
 extension TestDatabase {
   /// Whether the server's process `backend` runs a statement.
   func isActive(_ backend: Int) async throws -> Bool {
-    try await number("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid = $1::int8", Parameters(backend)) == 1
+    try await number(
+      "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid = $1::int8", Parameters(backend)) == 1
   }
 
   func terminate(_ backend: Int) async throws {

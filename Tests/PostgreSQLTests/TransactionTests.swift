@@ -85,10 +85,12 @@ struct TransactionTests {
     }
   }
 
-  @Test("the isolation level is the one asked for", arguments: [
-    (IsolationLevel.readCommitted, "read committed"), (.repeatableRead, "repeatable read"),
-    (.serializable, "serializable"),
-  ])
+  @Test(
+    "the isolation level is the one asked for",
+    arguments: [
+      (IsolationLevel.readCommitted, "read committed"), (.repeatableRead, "repeatable read"),
+      (.serializable, "serializable"),
+    ])
   func isolation(level: IsolationLevel, name: String) async throws {
     try await withPool { pool in
       let shown = try await pool.withTransaction(isolation: level) { transaction in
@@ -109,7 +111,8 @@ struct TransactionTests {
         }
       }
       let database = try TestDatabase.required
-      try await eventually { try await database.number("SELECT count(*) FROM pg_locks WHERE pid = $1::int8 AND relation = 'entries'::regclass", Parameters(backend)) > 0 }
+      let locks = "SELECT count(*) FROM pg_locks WHERE pid = $1::int8 AND relation = 'entries'::regclass"
+      try await eventually { try await database.number(locks, Parameters(backend)) > 0 }
       task.cancel()
       let error = try await failure { try await task.value }
       #expect(error.code == .cancelled)

@@ -123,7 +123,9 @@ struct AppendCall {
     add(names, unless: !named)
     add(expected)
     add(groups, unless: !grouped)
-    for array in [proven, firstIDs, appendOf, offsets, eventIDs, types, schemaVersions, occurredAt, metadata, data] { add(array) }
+    for array in [proven, firstIDs, appendOf, offsets, eventIDs, types, schemaVersions, occurredAt, metadata, data] {
+      add(array)
+    }
     for array in [keyOf, keyIDs, keySubjects, keyMasters, keyWrapped] { add(array, unless: keyIDs.count == 0) }
     return parameters
   }

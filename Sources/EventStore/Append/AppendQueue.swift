@@ -64,7 +64,8 @@ struct AppendQueue {
     var events = 0
     var bytes = 0
     while let request = waiting.popFirst() {
-      let fits = taken.isEmpty || (events + request.eventCount <= limits.events && bytes + request.byteCount <= limits.bytes)
+      let fits =
+        taken.isEmpty || (events + request.eventCount <= limits.events && bytes + request.byteCount <= limits.bytes)
       let free = request.parts.allSatisfy { part in
         !held.contains(part.stream) && !streamsInFlight.contains(part.stream)
           && (joined[part.stream].map { $0 && request.isFloating } ?? true)

@@ -1,5 +1,5 @@
-internal import FoundationEssentials
 internal import DequeModule
+internal import FoundationEssentials
 internal import PostgreSQL
 
 /// Appends many events of many streams in exactly the given order, positions included, and skips those that are there

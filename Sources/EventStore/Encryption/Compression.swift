@@ -11,8 +11,7 @@ enum Compression {
   /// Compresses `source` into `target` when that saves at least a tenth.
   ///
   /// - Returns: The compressed length; nil when it does not pay, and `target` is then to be overwritten.
-  static func compress(_ source: UnsafeBufferPointer<UInt8>, into target: UnsafeMutablePointer<UInt8>) -> Int?
-  {
+  static func compress(_ source: UnsafeBufferPointer<UInt8>, into target: UnsafeMutablePointer<UInt8>) -> Int? {
     guard source.count >= smallest else { return nil }
     let limit = source.count - source.count / 10
     let context = compressors.take()

@@ -86,7 +86,8 @@ public struct Migrator: Sendable {
   private static let exists = Statement("SELECT to_regclass(format('%I.migrations', $1::text)) IS NOT NULL")
   private static let digest = Statement("SELECT encode(sha256(convert_to($1::text, 'UTF8')), 'hex')")
   private static let record = Statement(
-    "INSERT INTO migrations (number, name, digest) VALUES ($1, $2, encode(sha256(convert_to($3::text, 'UTF8')), 'hex'))")
+    "INSERT INTO migrations (number, name, digest) VALUES ($1, $2, encode(sha256(convert_to($3::text, 'UTF8')), 'hex'))"
+  )
 
   /// How far a store is.
   public enum Status: Sendable, Hashable {

@@ -24,7 +24,8 @@ struct Append: AsyncParsableCommand {
   @Option(help: ArgumentHelp("any, none, exists, or the version that the stream must have.", valueName: "version"))
   var expect = "any"
 
-  @Option(help: ArgumentHelp("The event's id: give the same one to try again safely. Default: a new one.", valueName: "uuid"))
+  @Option(
+    help: ArgumentHelp("The event's id: give the same one to try again safely. Default: a new one.", valueName: "uuid"))
   var id: String?
 
   @Option(help: ArgumentHelp("A JSON object; stored in the clear.", valueName: "json"))

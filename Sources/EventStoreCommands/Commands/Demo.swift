@@ -248,7 +248,8 @@ struct DemoRun {
         isRight: right == expected.count),
       DemoCheck(
         name: "read by category",
-        figure: "\(Quantity.count(count)) events, opened, \(Quantity.count(rate))/s; they sum up to \(Self.money(total))",
+        figure:
+          "\(Quantity.count(count)) events, opened, \(Quantity.count(rate))/s; they sum up to \(Self.money(total))",
         isRight: count == events && total == sum),
     ]
   }

@@ -18,7 +18,8 @@ struct Doctor: AsyncParsableCommand {
 
   func run() async throws {
     var report = DoctorReport()
-    report.add("AES", EncryptionSupport.isAvailable, "AES-256-GCM is available", EncryptionError.aesUnavailable.description)
+    report.add(
+      "AES", EncryptionSupport.isAvailable, "AES-256-GCM is available", EncryptionError.aesUnavailable.description)
     await checkKeyring(&report)
     try await checkServer(&report)
     report.print(json: store.json)
@@ -28,7 +29,8 @@ struct Doctor: AsyncParsableCommand {
   private func checkKeyring(_ report: inout DoctorReport) async {
     do {
       guard let keyring = try await store.masterKeys() else {
-        return report.warn("keyring", "there is none at \(store.keyringPath)", "the first append to a new store makes one")
+        return report.warn(
+          "keyring", "there is none at \(store.keyringPath)", "the first append to a new store makes one")
       }
       report.pass("keyring", "holds \(keyring.ids.joined(separator: ", ")); active is \(keyring.active.id)")
       if EncryptionSupport.lockedMemoryShortfall > 0 {
@@ -82,13 +84,16 @@ struct Doctor: AsyncParsableCommand {
       "synchronous_commit", settings["synchronous_commit"] != "off", settings["synchronous_commit"] ?? "",
       "off: an acknowledged append can be lost in a crash; set synchronous_commit = on for the application's role")
     if settings["data_checksums"] != "on" {
-      report.warn("data_checksums", "off: damage on disk goes unnoticed", "pg_checksums --enable, with the server stopped")
+      report.warn(
+        "data_checksums", "off: damage on disk goes unnoticed", "pg_checksums --enable, with the server stopped")
     } else {
       report.pass("data_checksums", "on")
     }
     if settings["autovacuum"] != "on" { report.warn("autovacuum", "off", "set autovacuum = on") }
     if settings["log_parameter_max_length"] != "0", settings["log_statement"] == "all" {
-      report.warn("log_statement", "all: the server's log holds parameters, sealed ones included", "set log_parameter_max_length = 0")
+      report.warn(
+        "log_statement", "all: the server's log holds parameters, sealed ones included",
+        "set log_parameter_max_length = 0")
     }
   }
 
@@ -96,7 +101,8 @@ struct Doctor: AsyncParsableCommand {
     let privileges = try await inspection.privileges()
     report.add(
       "privileges", privileges.canAppend && privileges.canRead, "role \(privileges.role) may append and read",
-      "role \(privileges.role) may not \(privileges.canRead ? "append" : "read"): GRANT \(try store.schemaName)_writer TO \(privileges.role)")
+      "role \(privileges.role) may not \(privileges.canRead ? "append" : "read"): GRANT \(try store.schemaName)_writer TO \(privileges.role)"
+    )
     if privileges.isSuperuser, !store.isEmbedded {
       report.warn(
         "role", "\(privileges.role) is a superuser",
@@ -108,7 +114,8 @@ struct Doctor: AsyncParsableCommand {
     }
     report.add(
       "append-only", privileges.isProtected, "triggers refuse UPDATE, DELETE and TRUNCATE",
-      "a trigger that protects the log is missing or disabled: ALTER TABLE … ENABLE TRIGGER ALL, then find out who did it")
+      "a trigger that protects the log is missing or disabled: ALTER TABLE … ENABLE TRIGGER ALL, then find out who did it"
+    )
     report.add(
       "positions", privileges.positionsAreSound, "the sequence has CACHE 1, INCREMENT 1, NO CYCLE",
       "the sequence of positions was altered: readers can skip events; set CACHE 1 INCREMENT 1 NO CYCLE")

@@ -148,8 +148,11 @@ struct Import: AsyncParsableCommand {
     } catch {
       bar.finish()
       // What came before the bad row, or before the interruption, is kept whole and in order.
-      let isOurs = error is RowProblem || error is CancellationError || { if case AppendError.invalid = error { true } else { false } }()
-      let progress = isOurs ? try await Task { [bulk = Handover(bulk)] in try await bulk.value.finish() }.value : bulk.progress
+      let isOurs =
+        error is RowProblem || error is CancellationError
+        || { if case AppendError.invalid = error { true } else { false } }()
+      let progress =
+        isOurs ? try await Task { [bulk = Handover(bulk)] in try await bulk.value.finish() }.value : bulk.progress
       let kept = "\(progress.added) events before it were added; the same command goes on from there"
       switch error {
       case let problem as RowProblem:

@@ -76,7 +76,8 @@ struct Stream: AsyncParsableCommand {
               .array(
                 types.map {
                   .object([
-                    ("type", .string($0.type)), ("events", .integer($0.events)), ("storedBytes", .integer($0.storedBytes)),
+                    ("type", .string($0.type)), ("events", .integer($0.events)),
+                    ("storedBytes", .integer($0.storedBytes)),
                     ("firstVersion", .integer($0.firstVersion)), ("lastVersion", .integer($0.lastVersion)),
                   ])
                 })

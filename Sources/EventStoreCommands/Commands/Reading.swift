@@ -25,7 +25,9 @@ struct Read: AsyncParsableCommand {
   @Option(name: .customLong("to"), help: "The last version.")
   var last: Int?
 
-  @Option(help: ArgumentHelp("Only events not after this: ISO 8601; a date means the end of that day, UTC.", valueName: "time"))
+  @Option(
+    help: ArgumentHelp(
+      "Only events not after this: ISO 8601; a date means the end of that day, UTC.", valueName: "time"))
   var until: String?
 
   @Flag(help: "The last event first.")
@@ -84,7 +86,9 @@ struct Log: AsyncParsableCommand {
   var limit: Int?
 
   func validate() throws {
-    guard Position(after) != nil else { throw ValidationError("--after \(after): expected a position, a number from 0") }
+    guard Position(after) != nil else {
+      throw ValidationError("--after \(after): expected a position, a number from 0")
+    }
     if let limit, limit < 1 { throw ValidationError("--limit \(limit): expected at least 1") }
   }
 
@@ -133,14 +137,16 @@ struct Export: AsyncParsableCommand {
       let size = try await StoreInspection(log).size()
       let file = try output == "-" ? StandardOutput() : StandardOutput(creating: output)
       let errors = StandardOutput(descriptor: 2).terminal
-      let bar = ProgressBar("export", total: category.isEmpty ? size.estimatedEvents : nil, unit: .count("events"), terminal: errors)
+      let bar = ProgressBar(
+        "export", total: category.isEmpty ? size.estimatedEvents : nil, unit: .count("events"), terminal: errors)
       var count = 0
       for try await page in log.readAll(where: LogFilter(categories: category)).pages {
         for event in page {
           if case .failure(let error) = event.payload {
             throw CommandFailure(
               .encryption, error.code,
-              "event \(event.id.uuidString.lowercased()) (\(event.stream), version \(event.version)): \(error); the export ends before it")
+              "event \(event.id.uuidString.lowercased()) (\(event.stream), version \(event.version)): \(error); the export ends before it"
+            )
           }
           file.line { EventJSON.append(event, to: &$0) }
         }

@@ -48,7 +48,9 @@ struct CSVRows: ImportRows, ~Copyable {
     }
     let line = reader.lineNumber
     let id = identity.next(reader.rawRow)
-    let stream = try texts.stream(line: line) { (out) throws(RowTemplateError) in try self.stream.append(reader, to: &out) }
+    let stream = try texts.stream(line: line) { (out) throws(RowTemplateError) in
+      try self.stream.append(reader, to: &out)
+    }
     let type = try texts.text(line: line) { (out) throws(RowTemplateError) in try self.type.append(reader, to: &out) }
     var occurredAt: Date?
     if let time {

@@ -36,7 +36,8 @@ struct RowProblem: Error, CustomStringConvertible {
   }
 
   init(_ error: InputError, line: Int) {
-    self.line = if case .csv(_, let line) = error { line } else if case .tooLong(let line, _) = error { line } else { line }
+    self.line =
+      if case .csv(_, let line) = error { line } else if case .tooLong(let line, _) = error { line } else { line }
     problem = error.description
     canGoOn =
       switch error {

@@ -11,7 +11,8 @@ enum StandardInput {
       let count = Glibc.read(STDIN_FILENO, &chunk, chunk.count)
       if count < 0 {
         if errno == EINTR { continue }
-        throw CommandFailure(.badInput, "badInput", "standard input cannot be read: \(String(cString: strerror(errno)))")
+        throw CommandFailure(
+          .badInput, "badInput", "standard input cannot be read: \(String(cString: strerror(errno)))")
       }
       if count == 0 { return bytes }
       bytes.append(contentsOf: chunk[..<count])

@@ -2,8 +2,7 @@
 
 extension ByteInput {
   /// An input that hands out `bytes` in pieces of random sizes, at most `largest`.
-  static func pieces(of bytes: [UInt8], largest: Int = 64, chunkSize: Int = 16, seed: UInt64 = 1) -> ByteInput
-  {
+  static func pieces(of bytes: [UInt8], largest: Int = 64, chunkSize: Int = 16, seed: UInt64 = 1) -> ByteInput {
     var random = SeededGenerator(seed: seed)
     var position = 0
     return ByteInput(

@@ -10,7 +10,8 @@ struct Deposited: Event {
 // A private PostgreSQL in .eventstore/; give the connection string of your own server instead.
 let url = try await EmbeddedCluster(directory: ".eventstore").start()
 try await Migrator(.init(url)).migrate()
-let keyring = FileManager.default.fileExists(atPath: ".eventstore/keyring")
+let keyring =
+  FileManager.default.fileExists(atPath: ".eventstore/keyring")
   ? try Keyring.open(file: ".eventstore/keyring")
   : try Keyring.create(file: ".eventstore/keyring")
 let codec = EventCodec(Deposited.self)

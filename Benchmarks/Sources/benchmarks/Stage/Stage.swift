@@ -1,0 +1,85 @@
+import EventStore
+import FoundationEssentials
+import PostgreSQL
+
+/// Where contestants meet: one server, one keyring, one folder for files; stores and tables are made anew for each
+/// scenario.
+actor Stage {
+  nonisolated let url: String
+  nonisolated let effort: Effort
+  private let folder: String
+  private let keyring: Keyring
+  private var filled: [Bool: EventLogConfiguration] = [:]
+  private var schemas: Set<String> = []
+
+  init(url: String, effort: Effort, folder: String) throws {
+    self.url = url
+    self.effort = effort
+    self.folder = folder
+    keyring = try Keyring.create(file: "\(folder)/keyring")
+  }
+
+  nonisolated var keyringPath: String { "\(folder)/keyring" }
+
+  func path(of file: String) -> String { "\(folder)/\(file)" }
+
+  /// A new, empty store.
+  func store(_ name: String = "benchmarks_store", isSealed: Bool = true) async throws -> EventLogConfiguration {
+    let schema = try SchemaName(name)
+    try await drop(schema)
+    var configuration = EventLogConfiguration(url, schema: schema, encryption: isSealed ? .sealed(keyring) : .off)
+    configuration.connection.applicationName = "benchmarks"
+    try await Migrator(configuration.connection, schema: schema).migrate()
+    return configuration
+  }
+
+  /// A store with many events, made once a run.
+  func filledStore(isSealed: Bool = true) async throws -> EventLogConfiguration {
+    if let made = filled[isSealed] { return made }
+    let configuration = try await store(isSealed ? "benchmarks_sealed" : "benchmarks_plain", isSealed: isSealed)
+    try await FilledStore.fill(configuration, events: effort.eventsToRead)
+    // Sets the hint bits of all rows, which the first reader would have to do.
+    try await sql("VACUUM (ANALYZE) \(configuration.schema).events")
+    filled[isSealed] = configuration
+    return configuration
+  }
+
+  /// The numbers that the store gave to streams.
+  func streamIDs(of names: [StreamName], _ store: EventLogConfiguration) async throws -> [Int64] {
+    let connection = try await Connection.connect(store.connection)
+    defer { connection.close() }
+    let rows = try await connection.execute(
+      Statement("SELECT stream_id FROM \(store.schema).streams WHERE name = ANY ($1::text[])"),
+      Parameters(BinaryArray(names.map(\.description))))
+    return rows.indices.map { rows.int64($0, 0) }
+  }
+
+  /// A new schema for a yardstick's tables, made by `definitions`.
+  func yardstick(_ definitions: String) async throws {
+    try await drop(try SchemaName(YardstickTable.schema))
+    try await sql("CREATE SCHEMA \(YardstickTable.schema)")
+    try await sql(definitions)
+  }
+
+  /// Leaves no work of the last scenario to the next.
+  func settle() async throws {
+    // Not allowed to every role: then the next scenario begins with dirty pages.
+    try? await sql("CHECKPOINT")
+  }
+
+  /// Drops all that was made.
+  func clear() async {
+    for name in schemas { try? await sql("DROP SCHEMA IF EXISTS \(name) CASCADE") }
+  }
+
+  private func drop(_ schema: SchemaName) async throws {
+    schemas.insert(schema.name)
+    try await sql("SET client_min_messages = warning; DROP SCHEMA IF EXISTS \(schema) CASCADE")
+  }
+
+  private func sql(_ text: String) async throws {
+    let connection = try await Connection.connect(ConnectionConfiguration(url))
+    defer { connection.close() }
+    try await connection.script(text, timeout: .seconds(600))
+  }
+}
