@@ -3,7 +3,8 @@ import EventStore
 /// The whole log, against COPY of the same table.
 extension Scenario {
   static let scan = Scenario(
-    name: "scan", ours: "readAll().pages, sealed events opened", yardstick: "COPY (SELECT … ORDER BY position), binary",
+    name: "scan", ours: "readAll().pages, sealed events opened",
+    yardstick: "COPY (SELECT … ORDER BY position), binary",
     comparisons: [.throughput(atLeast: 0.5, aim: 0.75)], contestants: { try await scan($0) },
     remarks: { [try await peakMemory($0)] })
 

@@ -7,7 +7,8 @@ struct CopyScan: Contestant {
   init(_ url: String, schema: String, events: Int) throws {
     connection = try LibpqConnection(url)
     sql = """
-      COPY (SELECT position, stream_id, version, recorded_at, occurred_at, event_id, schema_version, type, metadata, data
+      COPY (SELECT position, stream_id, version, recorded_at, occurred_at, event_id, schema_version, type, metadata,
+                   data
               FROM \(schema).events
              ORDER BY position)
         TO STDOUT (FORMAT BINARY)

@@ -1,0 +1,78 @@
+import Foundation
+import TestSupport
+
+/// Runs the esctl that was built beside the tests, in a folder of its own.
+struct EsctlRunner {
+  struct Output {
+    let status: Int32
+    let standardOutput: String
+    let standardError: String
+
+    var lines: [[String: Any]] {
+      get throws {
+        try standardOutput.split(separator: "\n").map { line in
+          guard let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any] else {
+            throw CocoaError(.propertyListReadCorrupt)
+          }
+          return object
+        }
+      }
+    }
+  }
+
+  let folder: URL
+  var environment: [String: String]
+
+  /// - Parameter database: The database to work in; `nil`: a private PostgreSQL in the folder.
+  init(_ database: TestDatabase?) throws {
+    folder = FileManager.default.temporaryDirectory.appendingPathComponent("esctl-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    environment = ["EVENTSTORE_KEYRING": folder.appendingPathComponent("keyring").path, "PATH": "/usr/bin:/bin"]
+    environment["EVENTSTORE_URL"] = database?.connectionString
+  }
+
+  func remove() { try? FileManager.default.removeItem(at: folder) }
+
+  private func process(_ arguments: [String]) throws -> Process {
+    let tests = URL(fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+    let process = Process()
+    process.executableURL = tests.deletingLastPathComponent().appendingPathComponent("esctl")
+    process.arguments = arguments
+    process.environment = environment
+    process.currentDirectoryURL = folder
+    return process
+  }
+
+  func callAsFunction(_ arguments: String..., input: String = "") throws -> Output {
+    try self(arguments, input: input)
+  }
+
+  func callAsFunction(_ arguments: [String], input: String = "") throws -> Output {
+    // Files, not pipes: nothing blocks, however much is written.
+    let name = UUID().uuidString
+    let files = ["in", "out", "err"].map { folder.appendingPathComponent("\(name).\($0)") }
+    try Data(input.utf8).write(to: files[0])
+    for file in files[1...] { FileManager.default.createFile(atPath: file.path, contents: nil) }
+    let process = try process(arguments)
+    process.standardInput = try FileHandle(forReadingFrom: files[0])
+    process.standardOutput = try FileHandle(forWritingTo: files[1])
+    process.standardError = try FileHandle(forWritingTo: files[2])
+    try process.run()
+    process.waitUntilExit()
+    return Output(
+      status: process.terminationStatus,
+      standardOutput: String(decoding: try Data(contentsOf: files[1]), as: UTF8.self),
+      standardError: String(decoding: try Data(contentsOf: files[2]), as: UTF8.self))
+  }
+
+  /// Starts a command and kills it with `signal` after a while.
+  func killed(_ arguments: [String], after duration: Duration, with signal: Int32) async throws {
+    let process = try process(arguments)
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    try await Task.sleep(for: duration)
+    kill(process.processIdentifier, signal)
+    process.waitUntilExit()
+  }
+}
