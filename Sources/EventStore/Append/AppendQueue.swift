@@ -11,7 +11,7 @@ struct AppendQueue {
     var lanes = 2
     /// A further lane is used when so many events wait, or twice as many as are under way: else they wait for the lane
     /// in use and make one larger batch, which costs less.
-    var eventsForFurtherLane = 64
+    var eventsForFurtherLane = 16
     /// Events in one call, unless a single append has more.
     var events = 1000
     /// Bytes in one call, unless a single append has more.
