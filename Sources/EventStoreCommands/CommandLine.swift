@@ -18,18 +18,28 @@ public enum EventStoreCommandLine {
 
   /// As ``main(arguments:environment:)``, but returns the exit code.
   public static func run(arguments: [String], environment: CommandEnvironment) async -> Int32 {
-    await CommandEnvironment.$current.withValue(environment) {
+    let json = arguments.prefix { $0 != "--" }.contains("--json")
+    return await CommandEnvironment.$current.withValue(environment) {
       do {
         var command = try Esctl.parseAsRoot(arguments)
-        return await run(&command, json: arguments.contains("--json"))
+        return await run(&command, json: json)
       } catch {
-        // Help and the version are printed as asked for; a wrong argument is said with the usage.
-        let text = Esctl.fullMessage(for: error)
-        let code = Esctl.exitCode(for: error)
-        if code.isSuccess { print(text) } else { StandardOutput.complain(text) }
-        return code.rawValue
+        return answer(error, json: json)
       }
     }
+  }
+
+  /// Help and the version are printed as asked for; a wrong argument is said with the usage.
+  private static func answer(_ error: any Error, json: Bool) -> Int32 {
+    let code = Esctl.exitCode(for: error)
+    if code.isSuccess {
+      print(Esctl.fullMessage(for: error))
+    } else if json {
+      CommandFailure(.usage, "usage", Esctl.message(for: error)).complain(json: true)
+    } else {
+      StandardOutput.complain(Esctl.fullMessage(for: error))
+    }
+    return code.rawValue
   }
 
   private static func run(_ command: inout any ParsableCommand, json: Bool) async -> Int32 {
@@ -39,23 +49,16 @@ public enum EventStoreCommandLine {
       } else {
         try command.run()
       }
+      try StandardOutput.checkArrival()
       return ExitStatus.done.rawValue
     } catch let error as ExitCode {
       return error.rawValue
-    } catch let error where Esctl.exitCode(for: error) == .validationFailure || error is CleanExit {
-      let text = Esctl.fullMessage(for: error)
-      Esctl.exitCode(for: error).isSuccess ? print(text) : StandardOutput.complain(text)
-      return Esctl.exitCode(for: error).rawValue
+    } catch let error where Esctl.exitCode(for: error) != .failure {
+      // The parser's own: a request for help that it runs as a command, an argument that does not fit.
+      return answer(error, json: json)
     } catch {
       let failure = CommandFailure(error)
-      if json {
-        let members: [(String, JSONValue)] =
-          [("code", .string(failure.code)), ("message", .string(failure.description))] + failure.details
-        StandardOutput.complain(
-          String(decoding: JSONValue.object([("error", .object(members))]).bytes, as: UTF8.self))
-      } else {
-        StandardOutput.complain("esctl: \(failure.description)")
-      }
+      failure.complain(json: json)
       return failure.status.rawValue
     }
   }
@@ -69,14 +72,20 @@ struct Esctl: AsyncParsableCommand {
     discussion: """
       Without EVENTSTORE_URL the commands use a private PostgreSQL in .eventstore/, which they start by themselves.
 
-      Exit codes: 0 done, 1 failed, 3 version conflict, 4 not found, 5 database unavailable, 6 key or decryption,
+      Exit codes: 0 done, 1 failed, 3 version conflict, 4 not found, 5 database unavailable, 6 key or decryption, \
       64 usage, 65 bad input.
 
-      Environment: EVENTSTORE_URL, EVENTSTORE_SCHEMA, EVENTSTORE_DIRECTORY, EVENTSTORE_KEYRING,
-      EVENTSTORE_MASTER_KEY, EVENTSTORE_MASTER_KEY_COMMAND, EVENTSTORE_PLAINTEXT_CATEGORIES.
+      Environment: EVENTSTORE_URL, EVENTSTORE_SCHEMA, EVENTSTORE_DIRECTORY, EVENTSTORE_KEYRING, \
+      EVENTSTORE_MASTER_KEY, EVENTSTORE_MASTER_KEY_COMMAND, EVENTSTORE_PLAINTEXT_CATEGORIES, \
+      EVENTSTORE_PREPARED_STATEMENTS.
 
-      Try it: esctl demo
+      Examples:
+        esctl demo
+        esctl append account-42 --type account.opened --data '{"owner":"Ada"}'
+        esctl read account-42 --json
+        esctl help import
       """,
+    version: "esctl \(Version.number)",
     subcommands: [
       Up.self, Down.self, Status.self, Migrate.self, Append.self, Import.self, Export.self, Read.self, Log.self,
       Streams.self, Stream.self, Keys.self, Bench.self, Doctor.self, Demo.self, Version.self,

@@ -31,6 +31,13 @@ struct CommandFailure: Error, CustomStringConvertible {
     self.details = details
   }
 
+  /// A line on standard error, with `--json` an object.
+  func complain(json: Bool) {
+    guard json else { return StandardOutput.complain("esctl: \(description)") }
+    let error: [(String, JSONValue)] = [("code", .string(code)), ("message", .string(description))] + details
+    StandardOutput.complain(String(decoding: JSONValue.object([("error", .object(error))]).bytes, as: UTF8.self))
+  }
+
   /// Any error that a command can meet.
   init(_ error: any Error) {
     switch error {
@@ -66,6 +73,7 @@ struct CommandFailure: Error, CustomStringConvertible {
     case let error as PayloadError: self.init(.encryption, error.code, error.description)
     case let error as EmbeddedClusterError: self.init(.unavailable, "embeddedServer", error.description)
     case let error as PostgreSQLInstallationError: self.init(.unavailable, "embeddedServer", error.description)
+    case InputError.interrupted: self.init(.failed, "cancelled", "interrupted")
     case let error as InputError: self.init(.badInput, "badInput", error.description)
     case let error as RowTemplateError: self.init(.usage, "usage", error.description)
     case let error as TimeFormatError: self.init(.usage, "usage", error.description)

@@ -47,6 +47,15 @@ struct StoreOptions: ParsableArguments {
 
   var cluster: EmbeddedCluster { EmbeddedCluster(directory: FilePath(directoryPath)) }
 
+  /// Progress on standard error. With `--json` only for a person who watches: a program finds nothing there but errors.
+  func progressBar(_ label: String, total: Int?, unit: ProgressBar.Unit) -> ProgressBar {
+    let terminal = StandardOutput(descriptor: 2).terminal
+    guard json, !terminal.isInteractive else {
+      return ProgressBar(label, total: total, unit: unit, terminal: terminal)
+    }
+    return ProgressBar(label, total: total, unit: unit, terminal: terminal, output: { _ in })
+  }
+
   // MARK: The database
 
   /// The connection string; starts the private server where that is the database.
@@ -71,11 +80,24 @@ struct StoreOptions: ParsableArguments {
     return configuration
   }
 
-  /// The connection to a store whose schema is there: the private one is migrated by itself.
-  private func migratedConnection() async throws -> ConnectionConfiguration {
+  /// The connection to a store. In the private PostgreSQL it is made by the first command that writes, and migrated by
+  /// itself; a command that only reads makes none, as its directory or schema may be a slip.
+  private func connection(for access: Access) async throws -> ConnectionConfiguration {
+    if isEmbedded, access != .write, await cluster.status() == .absent {
+      throw CommandFailure(
+        .notFound, "noStore", "there is no event store in \(directoryPath): `esctl up` or the first append makes one")
+    }
     let connection = try await connection()
-    if isEmbedded { try await Migrator(connection, schema: schemaName).migrate() }
+    guard isEmbedded else { return connection }
+    if access != .write, case .absent = try await migrationStatus(connection) { return connection }
+    try await Migrator(connection, schema: schemaName).migrate()
     return connection
+  }
+
+  private func migrationStatus(_ connection: ConnectionConfiguration) async throws -> Migrator.Status {
+    let pool = ConnectionPool(connection)
+    defer { pool.close() }
+    return try await Migrator.status(pool, schema: schemaName)
   }
 
   // MARK: The log
@@ -94,7 +116,7 @@ struct StoreOptions: ParsableArguments {
   }
 
   func configuration(_ access: Access) async throws -> EventLogConfiguration {
-    let connection = try await migratedConnection()
+    let connection = try await connection(for: access)
     let encryption: EventLogConfiguration.Encryption
     switch access {
     case .inspect: encryption = .off
@@ -142,12 +164,20 @@ struct StoreOptions: ParsableArguments {
     return try Keyring(text: result.standardOutput, source: "EVENTSTORE_MASTER_KEY_COMMAND")
   }
 
-  private func masterKeysForWriting(_ connection: ConnectionConfiguration) async throws -> Keyring {
+  /// The master keys in hand; a new store gets a new keyring.
+  ///
+  /// - Parameter isBeside: They are for something beside the store, which may not be there yet.
+  /// - Throws: `keyringNotFound` when the keyring of a store that is sealed already is not in hand: a new one could only
+  ///   be wrong.
+  func masterKeysForWriting(_ connection: ConnectionConfiguration, isBeside: Bool = false) async throws -> Keyring {
     if let keyring = try await masterKeys() { return keyring }
-    // A new store gets a new keyring; for one that has a master key, ours can only be the wrong one.
     let pool = ConnectionPool(connection)
     defer { pool.close() }
-    let registered = try await StoreInspection(pool, schema: schemaName).masterKeyIDs()
+    let inspection = StoreInspection(pool, schema: try schemaName)
+    let status = try await inspection.migrationStatus()
+    if isBeside, case .absent = status { return try createKeyring() }
+    guard case .upToDate = status else { throw OpenError.notMigrated(try schemaName, status) }
+    let registered = try await inspection.masterKeyIDs()
     guard registered.isEmpty else {
       throw CommandFailure(
         .encryption, "keyringNotFound",

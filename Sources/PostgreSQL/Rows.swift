@@ -71,16 +71,26 @@ public final class Rows: @unchecked Sendable {
     return UUID(uuid: bytes.loadUnaligned(as: uuid_t.self))
   }
 
-  /// A one-dimensional array of integers without nulls. Null and empty arrays are empty.
-  package func integers<T: FixedWidthInteger>(_ row: Int, _ column: Int, of type: T.Type) -> [T] {
+  /// A one-dimensional array of `bigint` without nulls. Null and empty arrays are empty.
+  package func int64Array(_ row: Int, _ column: Int) -> [Int64] { integers(row, column) }
+
+  /// A one-dimensional array of `smallint` without nulls. Null and empty arrays are empty.
+  package func int16Array(_ row: Int, _ column: Int) -> [Int16] { integers(row, column) }
+
+  // Private, so that it is compiled for both types: generic code across modules is not specialised.
+  private func integers<T: FixedWidthInteger>(_ row: Int, _ column: Int) -> [T] {
     // Header: dimensions, has-null flag, element type; per dimension: length, lower bound; then length and value each.
     let bytes = bytes(row, column)
     guard bytes.count > 20 else { return [] }
     let count = Int(Int32(bigEndian: bytes.loadUnaligned(fromByteOffset: 12, as: Int32.self)))
     let stride = 4 + MemoryLayout<T>.size
     precondition(bytes.count == 20 + count * stride, "column \(column) is not an array of \(T.self) without nulls")
-    return (0..<count).map {
-      T(bigEndian: bytes.loadUnaligned(fromByteOffset: 24 + $0 * stride, as: T.self))
+    return [T](unsafeUninitializedCapacity: count) { target, initialized in
+      for index in 0..<count {
+        target.initializeElement(
+          at: index, to: T(bigEndian: bytes.loadUnaligned(fromByteOffset: 24 + index * stride, as: T.self)))
+      }
+      initialized = count
     }
   }
 }

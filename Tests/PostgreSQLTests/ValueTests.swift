@@ -143,8 +143,8 @@ struct ArrayTests {
       let isEmpty: Bool = try await connection.one("SELECT $1 = '{}'", Parameters(BinaryArray([Int64]())))
       #expect(isEmpty)
       let rows = try await connection.execute(Statement("SELECT '{}'::int8[], NULL::int8[]"))
-      #expect(rows.integers(0, 0, of: Int64.self) == [])
-      #expect(rows.integers(0, 1, of: Int64.self) == [])
+      #expect(rows.int64Array(0, 0) == [])
+      #expect(rows.int64Array(0, 1) == [])
     }
   }
 
@@ -152,7 +152,7 @@ struct ArrayTests {
     try await withConnection { connection in
       let values = [Int64.min, -1, 0, 1, .max]
       let rows = try await connection.execute(Statement("SELECT $1"), Parameters(BinaryArray(values)))
-      #expect(rows.integers(0, 0, of: Int64.self) == values)
+      #expect(rows.int64Array(0, 0) == values)
     }
   }
 

@@ -73,7 +73,8 @@ struct MeasureCommand: AsyncParsableCommand {
     defer { for source in sources { source.cancel() } }
     do {
       try await work.value
-    } catch is CancellationError {
+    } catch  where work.isCancelled {
+      // Whatever was under way says in its own words that it was cancelled.
       throw ExitCode(130)
     }
   }

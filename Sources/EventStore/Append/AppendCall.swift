@@ -132,10 +132,10 @@ struct AppendCall {
 
   /// The verdicts, by request and part.
   func verdicts(_ rows: Rows) -> [[Verdict]] {
-    let streamIDs = rows.integers(0, 0, of: Int64.self)
-    let outcomes = rows.integers(0, 1, of: Int16.self)
-    let versions = rows.integers(0, 2, of: Int64.self)
-    let positions = rows.integers(0, 3, of: Int64.self)
+    let streamIDs = rows.int64Array(0, 0)
+    let outcomes = rows.int16Array(0, 1)
+    let versions = rows.int64Array(0, 2)
+    let positions = rows.int64Array(0, 3)
     precondition(streamIDs.count == parts.count && outcomes.count == parts.count && versions.count == parts.count)
 
     var verdicts = requests.map { [Verdict](repeating: .refusedWithGroup, count: $0.parts.count) }

@@ -20,6 +20,7 @@ public final class BulkAppend {
     let stream: StreamName
     let event: EventData
     let version: Int?
+    let line: Int?
   }
 
   private final class Stream {
@@ -41,6 +42,14 @@ public final class BulkAppend {
     }
   }
 
+  /// What a batch has for one stream.
+  private struct Part {
+    let stream: Stream
+    let name: StreamName
+    var events: [SealedEvent] = []
+    var keys: [DataKeyRow] = []
+  }
+
   private struct Flight {
     let rows: [Row]
     let call: AppendCall
@@ -58,18 +67,29 @@ public final class BulkAppend {
   private var bytes = 0
   private var streams: [StreamName: Stream] = [:]
   private var flights: Deque<Flight> = []
+  private let leavingOut: ((_ problem: String) -> Void)?
   public private(set) var progress = Progress()
 
-  public init(_ log: PostgreSQLEventLog) { self.log = log }
+  /// - Parameter leavingOut: Told of each event that would get another version than it must have, and that is left out
+  ///   therefore. Without it such an event is an error; then nothing that follows it is written.
+  public init(_ log: PostgreSQLEventLog, leavingOut: ((_ problem: String) -> Void)? = nil) {
+    self.log = log
+    self.leavingOut = leavingOut
+  }
 
   /// Adds an event to the end of `stream`.
   ///
-  /// - Parameter version: Where it must come to stand in its stream; `nil`: wherever the stream ends.
-  /// - Throws: ``AppendError``: `invalid` for an event that is wrong by itself or would get another version.
-  public func append(_ event: EventData, to stream: StreamName, version: Int? = nil) async throws(AppendError) {
+  /// - Parameters:
+  ///   - version: Where it must come to stand in its stream; `nil`: wherever the stream ends.
+  ///   - line: Where it comes from, for the words of an error that is found only later.
+  /// - Throws: ``AppendError``: `invalid` for an event that is wrong by itself, which is as if it had not been given, or
+  ///   for an earlier one that would get another version.
+  public func append(
+    _ event: EventData, to stream: StreamName, version: Int? = nil, line: Int? = nil
+  ) async throws(AppendError) {
     guard !log.configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
     try AppendChecks.check(event, log.configuration.maximumPayloadBytes)
-    rows.append(Row(stream: stream, event: event, version: version))
+    rows.append(Row(stream: stream, event: event, version: version, line: line))
     bytes += event.payload.bytes.count
     if rows.count >= Self.batchEvents || bytes >= Self.batchBytes { try await flush() }
   }
@@ -97,11 +117,19 @@ public final class BulkAppend {
     var sent: [Row] = []
     var order: [Int32] = []
     var partOf: [StreamName: Int] = [:]
-    var parts: [(stream: Stream, name: StreamName, events: [SealedEvent], keys: [DataKeyRow])] = []
+    var parts: [Part] = []
+    var misfit = ""
     for row in batch {
       guard let stream = streams[row.stream] else { preconditionFailure("met above") }
       if stream.known.contains(row.event.id) {
         progress.skipped += 1
+        continue
+      }
+      let version = stream.version + (partOf[row.stream].map { parts[$0].events.count } ?? 0) + 1
+      if let wanted = row.version, wanted != version {
+        misfit = Self.misfit(row, version)
+        guard let leavingOut else { break }
+        leavingOut(misfit)
         continue
       }
       let (event, key) = try log.seal(row.event, for: row.stream, isPlain: stream.isPlain)
@@ -111,20 +139,18 @@ public final class BulkAppend {
       } else {
         part = parts.count
         partOf[row.stream] = part
-        parts.append((stream, row.stream, [], []))
+        parts.append(Part(stream: stream, name: row.stream))
       }
       parts[part].events.append(event)
       if let key, !parts[part].keys.contains(where: { $0.id == key.id }) { parts[part].keys.append(key) }
-      let version = stream.version + parts[part].events.count
-      if let wanted = row.version, wanted != version {
-        throw .invalid(
-          "event \(row.event.id.uuidString.lowercased()) is version \(wanted) of stream \(row.stream), but would "
-            + "become version \(version): import whole streams, in order, into a store that lacks them")
-      }
       order.append(Int32(part))
       sent.append(row)
     }
-    guard !parts.isEmpty else { return }
+    if !parts.isEmpty { launch(sent, parts, order, on: connection) }
+    if leavingOut == nil, !misfit.isEmpty { throw .invalid(misfit) }
+  }
+
+  private func launch(_ sent: [Row], _ parts: [Part], _ order: [Int32], on connection: Connection) {
     // Ascending ids, as the append function wants them.
     let sorted = parts.indices.sorted { parts[$0].stream.id < parts[$1].stream.id }
     var rank = [Int32](repeating: 0, count: parts.count)
@@ -140,6 +166,12 @@ public final class BulkAppend {
     flights.append(
       Flight(
         rows: sent, call: call, parts: appends, result: connection.send(log.queries.append, call.parameters)))
+  }
+
+  private static func misfit(_ row: Row, _ version: Int) -> String {
+    (row.line.map { "line \($0): " } ?? "")
+      + "event \(row.event.id.uuidString.lowercased()) is version \(row.version ?? 0) of stream \(row.stream), but "
+      + "would become version \(version): import whole streams, in order, into a store that lacks them"
   }
 
   /// Waits for the oldest batch.

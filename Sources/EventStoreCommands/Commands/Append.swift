@@ -7,8 +7,10 @@ struct Append: AsyncParsableCommand {
     abstract: "Append one event to a stream.",
     discussion: """
       Examples:
-        esctl append account-42 --type account.opened --data '{"owner":"Ada"}' --expect none
-        echo '{"amount":"12.50"}' | esctl append account-42 --type account.deposited --data - --expect 1
+        esctl append account-42 --type account.opened --expect none \\
+          --data '{"owner":"Ada"}'
+        echo '{"amount":"12.50"}' |
+          esctl append account-42 --type account.deposited --data - --expect 1
       """)
   @OptionGroup var store: StoreOptions
 
@@ -43,6 +45,10 @@ struct Append: AsyncParsableCommand {
   func validate() throws {
     _ = try expectedVersion()
     if let id, UUID(uuidString: id) == nil { throw ValidationError("--id \(id) is not a UUID") }
+    if type.isEmpty { throw ValidationError("--type is empty") }
+    guard (1...Int(Int32.max)).contains(schemaVersion) else {
+      throw ValidationError("--schema-version \(schemaVersion): expected 1 to \(Int32.max)")
+    }
   }
 
   private func expectedVersion() throws -> ExpectedVersion {

@@ -8,7 +8,7 @@ struct Bench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measure this machine and server: appends, a scan, stream loads.",
     discussion: """
-      Works in a schema of its own (esctl_bench), which it drops afterwards. Figures are of one moment of one machine;
+      Works in a schema of its own (esctl_bench), which it drops afterwards. Figures are of one moment of one machine; \
       `make bench` compares with plain PostgreSQL in one run.
 
       Examples:
@@ -51,8 +51,7 @@ struct Bench: AsyncParsableCommand {
   }
 
   private func measure(_ log: PostgreSQLEventLog) async throws {
-    let terminal = StandardOutput(descriptor: 2).terminal
-    let bar = ProgressBar("bench", total: 4, unit: .count("measurements"), terminal: terminal)
+    let bar = store.progressBar("bench", total: 4, unit: .count("measurements"))
     var figures: [Figure] = []
     figures.append(try await appends(log, "append 1, \(writers) writers", writers: writers, batch: 1))
     bar.advance()

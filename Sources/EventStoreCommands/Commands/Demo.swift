@@ -8,7 +8,7 @@ struct Demo: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "The main job, end to end, with every figure checked.",
     discussion: """
-      Eight writers append sealed events to many streams while a subscriber follows; then streams and a category are
+      Eight writers append sealed events to many streams while a subscriber follows; then streams and a category are \
       read and compared with what the writers know. Works in a schema of its own (esctl_demo), made anew at each run.
 
       Example:
@@ -25,10 +25,9 @@ struct Demo: AsyncParsableCommand {
 
   func run() async throws {
     let connection = try await store.connection()
-    let keyring: Keyring
-    if let found = try await store.masterKeys() { keyring = found } else { keyring = try store.createKeyring() }
+    let keyring = try await store.masterKeysForWriting(connection, isBeside: true)
     let scratch = try await ScratchStore.make(named: "esctl_demo", connection, keyring: keyring)
-    let run = DemoRun(events: events, terminal: StandardOutput(descriptor: 2).terminal)
+    let run = DemoRun(events: events, store: store)
     let checks = try await PostgreSQLEventLog.withLog(scratch.configuration) { try await run.run($0) }
     let output = StandardOutput()
     if store.json {
@@ -75,7 +74,7 @@ struct DemoCheck: Sendable {
 /// What the demo does. The writers keep their own books in memory, in cents; at the end the log must agree with them.
 struct DemoRun {
   let events: Int
-  let terminal: Terminal
+  let store: StoreOptions
 
   private static let writers = 8
   private static let accounts = 400
@@ -105,7 +104,7 @@ struct DemoRun {
   func run(_ log: PostgreSQLEventLog) async throws -> [DemoCheck] {
     var checks: [DemoCheck] = []
     let observations = Observations()
-    let bar = ProgressBar("append", total: events, unit: .count("events"), terminal: terminal)
+    let bar = store.progressBar("append", total: events, unit: .count("events"))
     let start = ContinuousClock.now
     let (books, elapsed) = try await withThrowingTaskGroup(of: Void.self) { subscriber in
       subscriber.addTask { try await follow(log, until: events, observations) }
@@ -220,7 +219,7 @@ struct DemoRun {
       for (account, version) in book.versions { expected[account] = (version, book.balances[account] ?? 0) }
     }
     var right = 0
-    let bar = ProgressBar("read", total: expected.count, unit: .count("streams"), terminal: terminal)
+    let bar = store.progressBar("read", total: expected.count, unit: .count("streams"))
     for (account, known) in expected {
       var balance = 0
       var version = 0

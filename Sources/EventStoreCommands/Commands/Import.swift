@@ -6,13 +6,14 @@ struct Import: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Import a file: one event a row, in file order.",
     discussion: """
-      A row's event id is derived from the source's name, the row's number and its bytes: importing the same file again
-      adds nothing, and an import that was interrupted goes on where it stopped. All columns become the event's data,
-      as strings. JSON lines written by `export` come back with their ids, versions and times; other JSON lines need
+      A row's event id is derived from the source's name, the row's number and its bytes: importing the same file again \
+      adds nothing, and an import that was interrupted goes on where it stopped. All columns become the event's data, \
+      as strings. JSON lines written by `export` come back with their ids, versions and times; other JSON lines need \
       --stream and --type.
 
       Examples:
-        esctl import transactions.csv --format csv --delimiter ';' --stream 'account-{account_id}' --type '{type}' \\
+        esctl import transactions.csv --delimiter ';' \\
+          --stream 'account-{account_id}' --type '{type}' \\
           --time '{date}' --time-format yyMMdd
         esctl import events.jsonl --format jsonl
       """)
@@ -90,8 +91,7 @@ struct Import: AsyncParsableCommand {
     var configuration = try await store.configuration(.write)
     configuration.connection.statementTimeout = .seconds(600)
     let log = try await PostgreSQLEventLog.open(configuration)
-    let errors = StandardOutput(descriptor: 2).terminal
-    let bar = ProgressBar("import", total: rows.totalSize, unit: .bytes, terminal: errors)
+    let bar = store.progressBar("import", total: rows.totalSize, unit: .bytes)
     let (progress, bad): (BulkAppend.Progress, Int)
     do {
       (progress, bad) = try await load(&rows, log, bar)
@@ -120,20 +120,22 @@ struct Import: AsyncParsableCommand {
   private func load<Rows: ImportRows & ~Copyable>(
     _ rows: inout Rows, _ log: PostgreSQLEventLog, _ bar: ProgressBar
   ) async throws -> (BulkAppend.Progress, bad: Int) {
-    let bulk = BulkAppend(log)
     var bad = 0
+    func leaveOut(_ problem: String) {
+      bad += 1
+      report("\(problem): left out", bar)
+    }
+    let bulk = BulkAppend(log, leavingOut: onError == .skip ? leaveOut : nil)
     var count = 0
     do {
       while true {
         do {
           guard let row = try rows.next() else { break }
-          try await bulk.append(row.event, to: row.stream, version: row.version)
+          try await bulk.append(row.event, to: row.stream, version: row.version, line: rows.line)
         } catch let problem as RowProblem where onError == .skip && problem.canGoOn {
-          bad += 1
-          bar.print("esctl: \(problem.description): left out")
+          leaveOut(problem.description)
         } catch AppendError.invalid(let problem) where onError == .skip {
-          bad += 1
-          bar.print("esctl: line \(rows.line): \(problem): left out")
+          leaveOut("line \(rows.line): \(problem)")
         }
         count += 1
         if count & 255 == 0 {
@@ -147,26 +149,46 @@ struct Import: AsyncParsableCommand {
       return (progress, bad)
     } catch {
       bar.finish()
-      // What came before the bad row, or before the interruption, is kept whole and in order.
-      let isOurs =
-        error is RowProblem || error is CancellationError
-        || { if case AppendError.invalid = error { true } else { false } }()
-      let progress =
-        isOurs ? try await Task { [bulk = Handover(bulk)] in try await bulk.value.finish() }.value : bulk.progress
-      let kept = "\(progress.added) events before it were added; the same command goes on from there"
-      switch error {
-      case let problem as RowProblem:
-        throw CommandFailure(
-          .badInput, "badInput", "\(problem.description). \(kept)",
-          details: [("line", .integer(problem.line)), ("added", .integer(progress.added))])
-      case AppendError.invalid(let problem):
-        throw CommandFailure(
-          .badInput, "badInput", "line \(rows.line): \(problem). \(kept)",
-          details: [("line", .integer(rows.line)), ("added", .integer(progress.added))])
-      case is CancellationError:
-        throw CommandFailure(.failed, "cancelled", "interrupted; \(kept)")
-      default: throw error
-      }
+      throw await failure(error, bulk, line: rows.line)
     }
+  }
+
+  private func report(_ problem: String, _ bar: ProgressBar) {
+    guard store.json else { return bar.print("esctl: \(problem)") }
+    CommandFailure(.badInput, "badRow", problem).complain(json: true)
+  }
+
+  /// Says how far the import came. After a bad row, or when it was interrupted, what came before is still written.
+  private func failure(_ error: any Error, _ bulk: BulkAppend, line: Int) async -> CommandFailure {
+    var problem: CommandFailure
+    switch error {
+    case _ where Task.isCancelled: problem = CommandFailure(.failed, "cancelled", "interrupted")
+    case let row as RowProblem:
+      problem = CommandFailure(.badInput, "badInput", row.description, details: [("line", .integer(row.line))])
+    case AppendError.invalid(let text):
+      let hasLine = text.hasPrefix("line ")
+      problem = CommandFailure(.badInput, "badInput", hasLine ? text : "line \(line): \(text)")
+    case AppendError.unavailable(let cause), AppendError.outcomeUnknown(let cause):
+      problem = CommandFailure(.unavailable, "unavailable", "the database is unavailable: \(cause)")
+      if store.isEmbedded { problem.description += " (its log: \(store.directoryPath)/postgres.log)" }
+    case AppendError.database(let cause):
+      problem = CommandFailure(.failed, "database", "the database refused a batch: \(cause)")
+    default: problem = CommandFailure(error)
+    }
+    if problem.status == .badInput || Task.isCancelled {
+      // In a task of its own, which is not cancelled.
+      let finished = await Task { [bulk = Handover(bulk)] in
+        do throws(AppendError) { try await bulk.value.finish() } catch { return error as AppendError? }
+        return nil
+      }.value
+      if let finished { problem.description += "; then: \(finished)" }
+    }
+    let added = bulk.progress.added
+    // Of a batch that was under way when the server went, nobody can say.
+    problem.description +=
+      ". \(problem.status == .unavailable ? "At least " : "")\(Quantity.count(added)) "
+      + "\(added == 1 ? "event was" : "events were") added before; the same command goes on from there"
+    problem.details.append(("added", .integer(added)))
+    return problem
   }
 }

@@ -101,7 +101,8 @@ struct Stream: AsyncParsableCommand {
 
 struct Keys: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Make and list master keys.", subcommands: [KeysInit.self, KeysList.self])
+    abstract: "Make and list master keys.",
+    discussion: "Examples:\n  esctl keys init\n  esctl keys list", subcommands: [KeysInit.self, KeysList.self])
 }
 
 struct KeysInit: AsyncParsableCommand {

@@ -6,7 +6,7 @@ struct Read: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Read one stream.",
     discussion: """
-      With --json, and in a pipe, one JSON object a line: id, stream, version, position, type, schemaVersion, time,
+      With --json, and in a pipe, one JSON object a line: id, stream, version, position, type, schemaVersion, time, \
       data, metadata.
 
       Examples:
@@ -105,6 +105,7 @@ struct Log: AsyncParsableCommand {
             if let limit, printer.count == limit { break reading }
           }
           if follow { printer.flush() }
+          if StandardOutput.isLost { break reading }
         }
       } catch ReadError.cancelled where follow {
         // Interrupted: that is how following ends.
@@ -135,27 +136,30 @@ struct Export: AsyncParsableCommand {
   func run() async throws {
     try await store.withLog(.read) { log in
       let size = try await StoreInspection(log).size()
-      let file = try output == "-" ? StandardOutput() : StandardOutput(creating: output)
-      let errors = StandardOutput(descriptor: 2).terminal
-      let bar = ProgressBar(
-        "export", total: category.isEmpty ? size.estimatedEvents : nil, unit: .count("events"), terminal: errors)
+      let file = output == "-" ? nil : try OutputFile(path: output)
+      let lines = file?.output ?? StandardOutput()
+      let total = category.isEmpty && size.estimatedEvents > 0 ? size.estimatedEvents : nil
+      let bar = store.progressBar("export", total: total, unit: .count("events"))
       var count = 0
       for try await page in log.readAll(where: LogFilter(categories: category)).pages {
         for event in page {
           if case .failure(let error) = event.payload {
             throw CommandFailure(
               .encryption, error.code,
-              "event \(event.id.uuidString.lowercased()) (\(event.stream), version \(event.version)): \(error); the export ends before it"
-            )
+              "event \(event.id.uuidString.lowercased()) (\(event.stream), version \(event.version)): \(error); "
+                + (output == "-" ? "the export ends before it" : "\(output) was not written"))
           }
-          file.line { EventJSON.append(event, to: &$0) }
+          lines.line { EventJSON.append(event, to: &$0) }
         }
+        if StandardOutput.isLost { break }
         count += page.count
         bar.update(completed: count)
       }
-      file.flush()
+      lines.flush()
+      try StandardOutput.checkArrival()
       bar.finish()
-      if output != "-" || !store.json { StandardOutput.complain("exported \(count) events") }
+      if let file { try file.complete() }
+      if !StandardOutput.isLost, output != "-" || !store.json { StandardOutput.complain("exported \(count) events") }
     }
   }
 }

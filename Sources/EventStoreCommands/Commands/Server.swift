@@ -34,7 +34,7 @@ struct Down: AsyncParsableCommand {
   func run() async throws {
     guard store.isEmbedded else {
       throw CommandFailure(
-        .usage, "usage", "EVENTSTORE_URL names a server of your own: esctl stops only the private one")
+        .usage, "usage", "EVENTSTORE_URL or --url names a server of your own: esctl stops only the private one")
     }
     let cluster = store.cluster
     let before = await cluster.status()
@@ -113,7 +113,7 @@ struct Migrate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Make the store's schema, or bring it up to this binary's.",
     discussion: """
-      Forward only, in one transaction; safe to run twice and from several processes at once. Refuses a database that
+      Forward only, in one transaction; safe to run twice and from several processes at once. Refuses a database that \
       a newer esctl has migrated.
 
       Example:

@@ -108,20 +108,28 @@ struct ByteInput: ~Copyable {
     case .closure(let fill): return fill(space)
     case .descriptor(let descriptor, _):
       while true {
+        // A pipe or a terminal may stay silent for long: SIGINT must end that.
+        if totalSize == nil, try !Self.isReadable(descriptor) { continue }
         #if canImport(Musl)
           let count = Musl.read(descriptor, space.baseAddress, space.count)
         #else
           let count = Glibc.read(descriptor, space.baseAddress, space.count)
         #endif
         if count >= 0 { return count }
-        if errno == EAGAIN {
-          // Someone made standard input non-blocking: wait until it has something.
-          var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-          _ = poll(&request, 1, -1)
-        } else if errno != EINTR {
+        // EAGAIN: someone made it non-blocking, and someone else reads it too.
+        if errno != EINTR, errno != EAGAIN {
           throw .cannotRead(path: name, reason: String(cString: strerror(errno)))
         }
       }
     }
+  }
+
+  /// Waits a moment for input, or its end. False if there is none yet.
+  ///
+  /// - Throws: ``InputError/interrupted`` when the task was cancelled.
+  static func isReadable(_ descriptor: Int32) throws(InputError) -> Bool {
+    if Task.isCancelled { throw .interrupted }
+    var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return poll(&request, 1, 100) != 0
   }
 }

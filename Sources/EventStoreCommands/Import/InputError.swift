@@ -7,6 +7,8 @@ package enum InputError: Error, Hashable, Sendable {
   /// A line, or a CSV row with its quoted line ends, is longer than the limit in bytes.
   case tooLong(line: Int, limit: Int)
   case csv(CSVProblem, line: Int)
+  /// The task was cancelled while nothing came.
+  case interrupted
 }
 
 /// What is wrong with CSV. After ``wrongFieldCount(found:expected:)``, ``invalidUTF8(column:)`` and
@@ -32,6 +34,7 @@ extension InputError: CustomStringConvertible {
       "line \(line): expected at most \(limit) bytes, found more; "
         + "check for a missing line end or closing quote"
     case .csv(let problem, let line): "line \(line): \(problem)"
+    case .interrupted: "interrupted"
     }
   }
 }

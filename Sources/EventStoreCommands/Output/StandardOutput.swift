@@ -1,10 +1,14 @@
 internal import Glibc
+internal import Synchronization
 
 /// Standard output, buffered by us: a line a `write` would cost more than the event in it.
 final class StandardOutput {
   private var buffer: [UInt8] = []
   private let descriptor: Int32
   let terminal: Terminal
+
+  /// The first reason why output of this process got lost: an error number; 0 if there was none.
+  private static let loss = Atomic<Int32>(0)
 
   init(descriptor: Int32 = STDOUT_FILENO) {
     self.descriptor = descriptor
@@ -14,19 +18,24 @@ final class StandardOutput {
     buffer.reserveCapacity(1 << 16)
   }
 
-  /// A file instead, readable by its owner only.
-  ///
-  /// - Throws: ``CommandFailure`` when it cannot be made.
-  init(creating path: String) throws {
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else {
-      throw CommandFailure(.failed, "cannotWrite", "cannot write \(path): \(String(cString: strerror(errno)))")
-    }
+  /// Writes to an open file.
+  init(file descriptor: Int32) {
     self.descriptor = descriptor
     terminal = .plain
   }
 
   deinit { flush() }
+
+  /// Nothing that is written arrives any more: a command that would go on for long can stop.
+  static var isLost: Bool { loss.load(ordering: .relaxed) != 0 }
+
+  /// - Throws: ``CommandFailure`` when output was lost. A reader that went away, as `head` does, had enough: that is
+  ///   no failure.
+  static func checkArrival() throws {
+    let number = loss.load(ordering: .relaxed)
+    guard number != 0, number != EPIPE else { return }
+    throw CommandFailure(.failed, "cannotWrite", "cannot write the output: \(String(cString: strerror(number)))")
+  }
 
   func line(_ text: String) {
     buffer.append(contentsOf: text.utf8)
@@ -61,7 +70,7 @@ final class StandardOutput {
       let written = buffer.withUnsafeBytes { write(descriptor, $0.baseAddress.map { $0 + start }, $0.count - start) }
       if written < 0 {
         if errno == EINTR { continue }
-        // Nobody reads any more: what is left is of no use to anyone.
+        _ = Self.loss.compareExchange(expected: 0, desired: errno, ordering: .relaxed)
         break
       }
       start += written

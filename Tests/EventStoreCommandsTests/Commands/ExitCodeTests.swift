@@ -94,6 +94,21 @@ struct ExitCodeTests {
     }
   }
 
+  @Test(
+    "help is there for every command, with examples",
+    arguments: [
+      "up", "down", "status", "migrate", "append", "import", "export", "read", "log", "streams", "stream", "bench",
+      "doctor",
+      "demo", "version",
+    ])
+  func help(command: String) throws {
+    try withEsctl { (esctl: inout EsctlRunner) throws in
+      let output = try esctl(command, "--help")
+      #expect(output.status == 0 && output.standardOutput.contains("USAGE: esctl \(command)"))
+      #expect(output.standardOutput.contains("Example"))
+    }
+  }
+
   @Test("65: input that is no event; nothing is written")
   func badInput() throws {
     try withEsctl { (esctl: inout EsctlRunner) throws in

@@ -123,15 +123,18 @@ struct ServerCrashTests {
     }
   }
 
-  /// The process of one of the log's connections. While the server still recovers it is asked again.
+  /// The process of one of the log's connections. While the server still recovers, or the log has not yet connected
+  /// again, it is asked again.
   private static func backend(of server: IsolatedServer) async throws -> Int {
     let query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'eventstore' AND pid <> pg_backend_pid() "
     while true {
       do {
-        return try await server.database.number(query + "ORDER BY random() LIMIT 1")
+        let pids = try await server.database.column(query + "ORDER BY random() LIMIT 1", as: Int.self)
+        if let pid = pids.first { return pid }
       } catch let error as PostgreSQLError where error.isUnavailable {
-        try await Task.sleep(for: .milliseconds(50))
+        // It still recovers.
       }
+      try await Task.sleep(for: .milliseconds(20))
     }
   }
 }

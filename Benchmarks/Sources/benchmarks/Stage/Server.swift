@@ -14,7 +14,8 @@ struct Server: Sendable {
     let cluster = EmbeddedCluster(
       directory: FilePath(folder).appending("cluster"),
       settings: [
-        "shared_buffers": "2GB", "min_wal_size": "2GB", "max_wal_size": "16GB", "fsync": "on", "synchronous_commit": "on",
+        "shared_buffers": "2GB", "min_wal_size": "2GB", "max_wal_size": "16GB", "fsync": "on",
+        "synchronous_commit": "on",
       ])
     let server = Server(url: try await cluster.start(), cluster: cluster)
     do {
@@ -45,5 +46,6 @@ struct Server: Sendable {
     for _ in 1...2 { try await connection.script("CHECKPOINT", timeout: .seconds(300)) }
   }
 
-  func stop() async { try? await cluster?.destroy() }
+  /// Also when the run was cancelled, which a task of its own does not notice.
+  func stop() async { await Task { try? await cluster?.destroy() }.value }
 }

@@ -67,9 +67,13 @@ actor Stage {
     try? await sql("CHECKPOINT")
   }
 
-  /// Drops all that was made.
+  /// Drops all that was made; also when the run was cancelled, which a task of its own does not notice.
   func clear() async {
-    for name in schemas { try? await sql("DROP SCHEMA IF EXISTS \(name) CASCADE") }
+    await Task {
+      for name in schemas {
+        try? await sql("DROP SCHEMA IF EXISTS \(name) CASCADE; DROP ROLE IF EXISTS \(name)_writer, \(name)_reader")
+      }
+    }.value
   }
 
   private func drop(_ schema: SchemaName) async throws {
