@@ -96,7 +96,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",
-      dependencies: ["EventStore", "EventStoreCommands"],
+      dependencies: ["EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl"],
       swiftSettings: settings),
     .testTarget(
       name: "EmbeddedPostgreSQLTests",

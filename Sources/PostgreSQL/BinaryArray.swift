@@ -73,6 +73,9 @@ public struct BinaryArray: PostgreSQLEncodable {
     count += 1
   }
 
+  /// What its values take in the format.
+  package var byteCount: Int { body.count }
+
   public var typeOID: UInt32 { TypeOID.array(of: element) }
 
   public func encode(into bytes: inout [UInt8]) {

@@ -456,3 +456,23 @@ private func withCStrings<R>(_ strings: [String], _ body: (UnsafePointer<UnsafeP
     body(pointers.baseAddress.unsafelyUnwrapped)
   }
 }
+
+extension Connection {
+  /// Waits for the next result on the caller's own thread, for up to `limit`, and takes what arrives: for a caller whose
+  /// latency is worth more than its thread. The reactor stays out of it meanwhile.
+  func poll(until isDone: () -> Bool, for limit: Duration) {
+    let socket = state.withLock { state -> Int32 in
+      guard state.pg != nil else { return -1 }
+      Self.watch(&state, readable: false, writable: state.writable)
+      return state.socket
+    }
+    guard socket >= 0 else { return }
+    let end = Deadline.now.advanced(by: limit)
+    repeat {
+      var descriptor = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+      guard Glibc.poll(&descriptor, 1, 1) > 0 else { break }
+      advance(readable: true)
+    } while !isDone() && Deadline.now < end
+    state.withLock { Self.watch(&$0, readable: true, writable: $0.writable) }
+  }
+}

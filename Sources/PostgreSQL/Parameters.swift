@@ -23,6 +23,12 @@ public struct Parameters: Sendable {
     types.append(value.typeOID)
   }
 
+  /// A value of another type that has the same binary format.
+  package mutating func append(_ value: Int64, as type: UInt32) {
+    append(value)
+    types[types.count - 1] = type
+  }
+
   /// - Parameter type: The type's OID; 0 lets the server infer it.
   public mutating func appendNull(_ type: UInt32) {
     ends.append(-1)

@@ -44,6 +44,17 @@ public final class PendingResult: Sendable {
     }
   }
 
+  /// As ``outcome()``, but first waits on the caller's own thread, for up to `limit`.
+  package func outcome(pollingFor limit: Duration) async -> Result<Rows, PostgreSQLError> {
+    if done == nil { connection.poll(until: { done != nil }, for: limit) }
+    if let done { return done }
+    return await outcome()
+  }
+
+  private var done: Result<Rows, PostgreSQLError>? {
+    state.withLock { if case .done(let result) = $0 { result } else { nil } }
+  }
+
   func complete(_ result: Result<Rows, PostgreSQLError>) {
     let waiter = state.withLock { state -> UnsafeContinuation<Result<Rows, PostgreSQLError>, Never>? in
       switch state {

@@ -30,7 +30,7 @@ CREATE TABLE streams (
 -- say which version they expect). Nothing may depend on this being one table: it can become the first partition,
 -- by position, of a partitioned log.
 CREATE TABLE events (
-  position       bigint      GENERATED ALWAYS AS IDENTITY (CACHE 1 NO CYCLE) PRIMARY KEY,
+  position       bigint      GENERATED ALWAYS AS IDENTITY (CACHE 1 NO CYCLE MAXVALUE 281474976710655) PRIMARY KEY,  -- 48 bits: see horizon
   stream_id      bigint      NOT NULL,
   version        bigint      NOT NULL,       -- from 1, without gaps: functions/append.sql sees to it
   recorded_at    timestamptz NOT NULL DEFAULT statement_timestamp(),

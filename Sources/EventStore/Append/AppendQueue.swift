@@ -26,7 +26,8 @@ struct AppendQueue {
   private let limits: Limits
   private var waiting: Deque<AppendRequest> = []
   private var freeLanes: [Int]
-  private var streamsInFlight: Set<StreamName> = []
+  /// By their keys.
+  private var streamsInFlight: Set<Int64> = []
   private var eventsWaiting = 0
   private var eventsInFlight = 0
 
@@ -56,27 +57,23 @@ struct AppendQueue {
     let enough = eventsInFlight <= 1 ? 1 : min(limits.eventsForFurtherLane, 2 * eventsInFlight)
     guard eventsWaiting >= enough else { return nil }
     var taken: [AppendRequest] = []
+    taken.reserveCapacity(min(waiting.count, limits.events))
     var left: Deque<AppendRequest> = []
-    /// Streams of this batch; `true` where further floating appends may join.
-    var joined: [StreamName: Bool] = [:]
+    /// Streams of this batch that further floating appends may join.
+    var floating: Set<Int64> = []
     /// Streams with an append that must wait: later ones must not overtake it.
-    var held: Set<StreamName> = []
+    var held: Set<Int64> = []
     var events = 0
     var bytes = 0
     while let request = waiting.popFirst() {
       let fits =
         taken.isEmpty || (events + request.eventCount <= limits.events && bytes + request.byteCount <= limits.bytes)
-      let free = request.parts.allSatisfy { part in
-        !held.contains(part.stream) && !streamsInFlight.contains(part.stream)
-          && (joined[part.stream].map { $0 && request.isFloating } ?? true)
-      }
-      guard fits, free else {
+      guard fits, claim(request, &floating, held) else {
         left.append(request)
-        for part in request.parts { held.insert(part.stream) }
+        for part in request.parts { held.insert(part.streamKey) }
         if !fits { break }
         continue
       }
-      for part in request.parts { joined[part.stream] = request.isFloating }
       taken.append(request)
       events += request.eventCount
       bytes += request.byteCount
@@ -85,10 +82,27 @@ struct AppendQueue {
     waiting = left
     guard !taken.isEmpty else { return nil }
     freeLanes.removeLast()
-    for stream in joined.keys { streamsInFlight.insert(stream) }
     eventsWaiting -= events
     eventsInFlight += events
     return Batch(lane: lane, requests: taken)
+  }
+
+  /// Takes the streams of a request for a batch, if all are free.
+  private mutating func claim(_ request: AppendRequest, _ floating: inout Set<Int64>, _ held: Set<Int64>) -> Bool {
+    if request.parts.count == 1 {
+      let stream = request.parts[0].streamKey
+      guard !held.contains(stream) else { return false }
+      if streamsInFlight.insert(stream).inserted {
+        if request.isFloating { floating.insert(stream) }
+        return true
+      }
+      return request.isFloating && floating.contains(stream)
+    }
+    guard request.parts.allSatisfy({ !held.contains($0.streamKey) && !streamsInFlight.contains($0.streamKey) }) else {
+      return false
+    }
+    for part in request.parts { streamsInFlight.insert(part.streamKey) }
+    return true
   }
 
   /// Frees the lane and the streams of a batch.
@@ -96,7 +110,7 @@ struct AppendQueue {
     freeLanes.append(batch.lane)
     for request in batch.requests {
       eventsInFlight -= request.eventCount
-      for part in request.parts { streamsInFlight.remove(part.stream) }
+      for part in request.parts { streamsInFlight.remove(part.streamKey) }
     }
   }
 }

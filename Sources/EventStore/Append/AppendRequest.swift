@@ -1,50 +1,5 @@
 internal import FoundationEssentials
-internal import PostgreSQL
 internal import Synchronization
-
-/// An event as it goes into its row.
-struct SealedEvent: Sendable {
-  let id: UUID
-  let type: String
-  let schemaVersion: Int32
-  /// Microseconds since 2000-01-01.
-  let occurredAt: Int64?
-  let metadata: [UInt8]
-  let envelope: [UInt8]
-}
-
-/// One stream's part of an append, sealed.
-struct SealedAppend: Sendable {
-  let stream: StreamName
-  /// 0 where this process does not know it yet: then the name travels.
-  let streamID: Int64
-  let expected: ExpectedVersion
-  /// Whether this process has seen the expected version committed: then the server need not look for it.
-  let isProven: Bool
-  let events: [SealedEvent]
-  /// Data keys in use that the store may not have yet.
-  let newKeys: [DataKeyRow]
-
-  var byteCount: Int { events.reduce(0) { $0 + $1.envelope.count + $1.metadata.count + 96 } }
-}
-
-/// A data key as the store keeps it.
-struct DataKeyRow: Sendable {
-  let id: UUID
-  let subject: String
-  let masterKeyID: String
-  let wrapped: [UInt8]
-}
-
-/// What the append function said of one part.
-enum Verdict: Sendable {
-  case appended(streamID: Int64, firstVersion: Int, positions: [Position])
-  case conflict(actual: Int)
-  /// The first event's id is already at this version: an earlier try.
-  case duplicate(firstVersion: Int, streamID: Int64)
-  /// Nothing wrong with this part, but with another of its group.
-  case refusedWithGroup
-}
 
 /// One caller's append, on its way through the queue. The caller waits for its ``outcome()``.
 final class AppendRequest: Sendable {
@@ -69,6 +24,11 @@ final class AppendRequest: Sendable {
 
   /// Other appends to the same stream can share a batch with this one.
   var isFloating: Bool { parts.count == 1 && parts[0].expected == .any }
+
+  /// What came of it, if that is known already.
+  var settled: Outcome? {
+    state.withLock { if case .settled(let outcome) = $0 { outcome } else { nil } }
+  }
 
   /// What came of it. To be awaited once.
   func outcome() async -> Outcome {

@@ -9,7 +9,7 @@ internal import Synchronization
 /// waits, a task drives the lane on; when nothing waits any more, it ends.
 final class Appender: Sendable {
   private let pool: ConnectionPool
-  private let statement: Statement
+  private let queries: Queries
   private let queue: Mutex<AppendQueue>
   private let lanes: [Lane]
   /// How long a batch is tried again when the server is away, before its callers are told.
@@ -17,8 +17,10 @@ final class Appender: Sendable {
   private let logger: Logger
   /// Called when a connection is lost with appends under way.
   private let onLoss: @Sendable () -> Void
-  /// Called after each commit with what came of it, before any caller is told.
-  private let onCommit: @Sendable (_ outcomes: [(SealedAppend, Verdict)], Connection) -> Void
+  /// Called for each append that the server has decided on, before its caller is told.
+  private let onVerdict: @Sendable (SealedAppend, Verdict) -> Void
+  /// Called after each commit.
+  private let onCommit: @Sendable (Connection) -> Void
 
   /// The connection of a lane: kept, and used by one leader at a time.
   private final class Lane: Sendable {
@@ -26,15 +28,17 @@ final class Appender: Sendable {
   }
 
   init(
-    pool: ConnectionPool, statement: Statement, limits: AppendQueue.Limits, patience: Duration, logger: Logger,
+    pool: ConnectionPool, queries: Queries, limits: AppendQueue.Limits, patience: Duration, logger: Logger,
     onLoss: @escaping @Sendable () -> Void,
-    onCommit: @escaping @Sendable ([(SealedAppend, Verdict)], Connection) -> Void
+    onVerdict: @escaping @Sendable (SealedAppend, Verdict) -> Void,
+    onCommit: @escaping @Sendable (Connection) -> Void
   ) {
     self.pool = pool
-    self.statement = statement
+    self.queries = queries
     self.patience = patience
     self.logger = logger
     self.onLoss = onLoss
+    self.onVerdict = onVerdict
     self.onCommit = onCommit
     queue = Mutex(AppendQueue(limits))
     lanes = (0..<max(1, limits.lanes)).map { _ in Lane() }
@@ -54,6 +58,7 @@ final class Appender: Sendable {
     if let batch {
       await run(batch)
       for next in await next(after: batch) { drive(next) }
+      if let outcome = request.settled { return outcome }
     }
     return await withTaskCancellationHandler {
       await request.outcome()
@@ -91,15 +96,19 @@ final class Appender: Sendable {
   private func run(_ batch: AppendQueue.Batch) async { await run(batch.requests, on: lanes[batch.lane]) }
 
   private func run(_ requests: [AppendRequest], on lane: Lane) async {
-    let call = AppendCall(requests)
-    switch await attempt(call.parameters, on: lane) {
-    case .success((let rows, let connection)):
-      let verdicts = call.verdicts(rows)
-      var outcomes: [(SealedAppend, Verdict)] = []
-      outcomes.reserveCapacity(requests.count)
-      for (request, verdicts) in zip(requests, verdicts) { outcomes += zip(request.parts, verdicts) }
-      onCommit(outcomes, connection)
-      for (request, verdicts) in zip(requests, verdicts) { request.settle(.success(verdicts)) }
+    switch await attempt(requests, on: lane) {
+    case .success((let verdicts, let connection)):
+      var next = 0
+      for request in requests {
+        for (index, part) in request.parts.enumerated() { onVerdict(part, verdicts[next + index]) }
+        next += request.parts.count
+      }
+      onCommit(connection)
+      next = 0
+      for request in requests {
+        request.settle(.success(Array(verdicts[next..<next + request.parts.count])))
+        next += request.parts.count
+      }
     case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
       // Something about one of them; alone, it fails alone.
       for request in requests { await run([request], on: lane) }
@@ -108,10 +117,10 @@ final class Appender: Sendable {
     }
   }
 
-  /// Sends the call until it has an outcome. Sending it again is safe: the function recognises events that are there.
+  /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.
   private func attempt(
-    _ parameters: Parameters, on lane: Lane
-  ) async -> Result<(Rows, Connection), AppendError> {
+    _ requests: [AppendRequest], on lane: Lane
+  ) async -> Result<([Verdict], Connection), AppendError> {
     let start = ContinuousClock.now
     var pause = Duration.milliseconds(20)
     var wasSent = false
@@ -119,8 +128,8 @@ final class Appender: Sendable {
       let error: PostgreSQLError
       switch await connection(of: lane) {
       case .success(let connection):
-        switch await connection.send(statement, parameters).outcome() {
-        case .success(let rows): return .success((rows, connection))
+        switch await AppendCall.run(requests, mayBePlaced: !wasSent, on: connection, queries) {
+        case .success(let verdicts): return .success((verdicts, connection))
         case .failure(let failure):
           error = failure
           if failure.code == .connectionLost {

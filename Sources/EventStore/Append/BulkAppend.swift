@@ -24,7 +24,7 @@ public final class BulkAppend {
   }
 
   private final class Stream {
-    let id: Int64
+    let entry: StreamDirectory.Entry
     /// Where the stream will be once everything that was sent is written.
     var version: Int
     /// Where it was seen to be.
@@ -33,8 +33,8 @@ public final class BulkAppend {
     /// Ids that were there when this import met the stream.
     let known: Set<UUID>
 
-    init(id: Int64, version: Int, isPlain: Bool, known: Set<UUID>) {
-      self.id = id
+    init(_ entry: StreamDirectory.Entry, version: Int, isPlain: Bool, known: Set<UUID>) {
+      self.entry = entry
       self.version = version
       committed = version
       self.isPlain = isPlain
@@ -52,9 +52,10 @@ public final class BulkAppend {
 
   private struct Flight {
     let rows: [Row]
-    let call: AppendCall
     let parts: [SealedAppend]
     let result: PendingResult
+    /// The verdicts of its parts, in order.
+    let verdicts: (Rows) -> [Verdict]?
   }
 
   private static let batchEvents = 1000
@@ -115,7 +116,7 @@ public final class BulkAppend {
   private func send(_ batch: [Row]) async throws(AppendError) {
     let connection = try await meet(batch)
     var sent: [Row] = []
-    var order: [Int32] = []
+    var order: [Int] = []
     var partOf: [StreamName: Int] = [:]
     var parts: [Part] = []
     var misfit = ""
@@ -132,7 +133,8 @@ public final class BulkAppend {
         leavingOut(misfit)
         continue
       }
-      let (event, key) = try log.seal(row.event, for: row.stream, isPlain: stream.isPlain)
+      let key = try stream.isPlain ? nil : key(for: row.event.subject ?? row.stream.description)
+      let event = log.seal(row.event, for: row.stream, key: key?.key)
       let part: Int
       if let known = partOf[row.stream] {
         part = known
@@ -142,30 +144,41 @@ public final class BulkAppend {
         parts.append(Part(stream: stream, name: row.stream))
       }
       parts[part].events.append(event)
-      if let key, !parts[part].keys.contains(where: { $0.id == key.id }) { parts[part].keys.append(key) }
-      order.append(Int32(part))
+      if let new = key?.row, !parts[part].keys.contains(where: { $0.id == new.id }) { parts[part].keys.append(new) }
+      order.append(part)
       sent.append(row)
     }
     if !parts.isEmpty { launch(sent, parts, order, on: connection) }
     if leavingOut == nil, !misfit.isEmpty { throw .invalid(misfit) }
   }
 
-  private func launch(_ sent: [Row], _ parts: [Part], _ order: [Int32], on connection: Connection) {
+  private func launch(_ sent: [Row], _ parts: [Part], _ order: [Int], on connection: Connection) {
     // Ascending ids, as the append function wants them.
-    let sorted = parts.indices.sorted { parts[$0].stream.id < parts[$1].stream.id }
-    var rank = [Int32](repeating: 0, count: parts.count)
-    for (new, old) in sorted.enumerated() { rank[old] = Int32(new) }
+    let sorted = parts.indices.sorted { parts[$0].stream.entry.id < parts[$1].stream.entry.id }
+    var rank = [Int](repeating: 0, count: parts.count)
+    for (new, old) in sorted.enumerated() { rank[old] = new }
     let appends = sorted.map { index in
       SealedAppend(
-        stream: parts[index].name, streamID: parts[index].stream.id, expected: .exact(parts[index].stream.version),
-        isProven: parts[index].stream.version > 0 && parts[index].stream.version <= parts[index].stream.committed,
+        stream: parts[index].name, entry: parts[index].stream.entry, expected: .exact(parts[index].stream.version),
+        hasSeenExpected: (1...max(1, parts[index].stream.committed)).contains(parts[index].stream.version),
         events: parts[index].events, newKeys: parts[index].keys)
     }
     for part in parts { part.stream.version += part.events.count }
-    let call = AppendCall(interleaved: appends, order: order.map { rank[Int($0)] })
-    flights.append(
-      Flight(
-        rows: sent, call: call, parts: appends, result: connection.send(log.queries.append, call.parameters)))
+    let travelling = order.map { rank[$0] }
+    if appends.allSatisfy(\.isPlaced) {
+      let call = PlacedCall(appends, interleaved: travelling)
+      let result = call.send(on: connection, log.queries)
+      flights.append(Flight(rows: sent, parts: appends, result: result, verdicts: call.verdicts))
+    } else {
+      let call = CheckedCall(appends, interleaved: travelling)
+      let result = call.send(on: connection, log.queries)
+      flights.append(Flight(rows: sent, parts: appends, result: result, verdicts: call.verdicts))
+    }
+  }
+
+  private func key(for subject: String) throws(AppendError) -> DataKeys.Current {
+    if let current = log.keys.current(for: subject) { return current }
+    return try log.makeKey(for: subject)
   }
 
   private static func misfit(_ row: Row, _ version: Int) -> String {
@@ -195,14 +208,15 @@ public final class BulkAppend {
 
   /// Takes note of what was written; returns the streams of which nothing was.
   private func settle(_ flight: Flight, _ rows: Rows) -> Set<StreamName> {
-    let outcomes = Array(zip(flight.parts, flight.call.verdicts(rows).map { $0[0] }))
-    log.keys.confirm(outcomes)
+    // Someone was there before, in one of them: nothing was appended.
+    guard let verdicts = flight.verdicts(rows) else { return Set(flight.parts.map(\.stream)) }
     var failed: Set<StreamName> = []
-    for (part, verdict) in outcomes {
-      if case .appended(_, let firstVersion, let positions) = verdict {
-        progress.added += positions.count
+    for (part, verdict) in zip(flight.parts, verdicts) {
+      log.keys.confirm(part, verdict)
+      if case .appended(_, let firstVersion, _) = verdict {
+        progress.added += part.events.count
         if let stream = streams[part.stream] {
-          stream.committed = max(stream.committed, firstVersion + positions.count - 1)
+          stream.committed = max(stream.committed, firstVersion + part.events.count - 1)
         }
       } else {
         failed.insert(part.stream)
@@ -229,7 +243,6 @@ public final class BulkAppend {
         let names = BinaryArray(new.map(\.description).sorted())
         let made = try await connection.execute(log.queries.streamIDs, Parameters(names))
         let ids = made.indices.map { (StreamName(trusted: made.text($0, 0)), made.int64($0, 1)) }
-        for (name, id) in ids { log.directory.learn(name, id: id) }
         let found = try await connection.execute(
           log.queries.streamEvents, Parameters(BinaryArray(ids.map(\.1))), timeout: .seconds(600))
         var known: [Int64: Set<UUID>] = [:]
@@ -240,7 +253,7 @@ public final class BulkAppend {
         }
         for (name, id) in ids {
           let isPlain = log.plaintextCategories.contains(stream: name)
-          streams[name] = Stream(id: id, version: versions[id] ?? 0, isPlain: isPlain, known: known[id] ?? [])
+          streams[name] = Stream(log.directory.learn(name, id: id), version: versions[id] ?? 0, isPlain: isPlain, known: known[id] ?? [])
           if !isPlain, log.keys.current(for: name.description) == nil { subjects.insert(name.description) }
         }
       }

@@ -43,12 +43,13 @@ final class DataKeys: Sendable {
     }
   }
 
-  /// What came of appends that were committed: those that wrote have brought their keys along.
-  func confirm(_ outcomes: [(SealedAppend, Verdict)]) {
-    for (append, verdict) in outcomes {
-      if !append.newKeys.isEmpty, case .appended = verdict { confirm(append.newKeys) }
-    }
+  /// What came of an append that was committed: one that wrote has brought its keys along.
+  func confirm(_ append: SealedAppend, _ verdict: Verdict) {
+    if !append.newKeys.isEmpty, case .appended = verdict { confirm(append.newKeys) }
   }
+
+  /// After a lost connection, as ``StreamDirectory/forget()``.
+  func forget() { known.withLock { $0 = Known() } }
 
   private func confirm(_ rows: [DataKeyRow]) {
     known.withLock { known in

@@ -125,13 +125,17 @@ public final class PostgreSQLEventLog: EventLog {
     self.hints = hints
     let announcer = Announcer(queries, hints)
     appender = Appender(
-      pool: pool, statement: queries.append, limits: AppendQueue.Limits(lanes: configuration.appendLanes),
-      patience: configuration.appendPatience, logger: configuration.logger, onLoss: { directory.forget() }
-    ) { outcomes, connection in
-      directory.learn(outcomes)
-      keys.confirm(outcomes)
-      announcer.appended(on: connection)
-    }
+      pool: pool, queries: queries, limits: AppendQueue.Limits(lanes: configuration.appendLanes),
+      patience: configuration.appendPatience, logger: configuration.logger, 
+      onLoss: {
+        directory.forget()
+        keys.forget()
+      },
+      onVerdict: { append, verdict in
+        directory.learn(append, verdict)
+        keys.confirm(append, verdict)
+      },
+      onCommit: { announcer.appended(on: $0) })
   }
 
   /// Waits for the appends under way, then closes every connection. Reading under way fails.
@@ -156,7 +160,7 @@ public final class PostgreSQLEventLog: EventLog {
 
   /// Tries again while the server is away, for as long as an append may wait. What it runs only reads.
   private func patiently<R>(_ body: () async throws(AppendError) -> R) async throws(AppendError) -> R {
-    let start = ContinuousClock.now
+    var start: ContinuousClock.Instant?
     var pause = Duration.milliseconds(20)
     while true {
       do throws(AppendError) {
@@ -166,7 +170,9 @@ public final class PostgreSQLEventLog: EventLog {
         case .unavailable, .outcomeUnknown: break
         default: throw error
         }
-        guard start.duration(to: .now) + pause < configuration.appendPatience, !Task.isCancelled else { throw error }
+        let began = start ?? .now
+        start = began
+        guard began.duration(to: .now) + pause < configuration.appendPatience, !Task.isCancelled else { throw error }
       }
       try? await Task.sleep(for: pause)
       pause = min(pause * 2, .milliseconds(500))
@@ -185,12 +191,11 @@ public final class PostgreSQLEventLog: EventLog {
   ) async throws(AppendError) -> [Appended] {
     let connection = transaction.connection
     let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }
-    let call = AppendCall([AppendRequest(sealed)])
     // What it says of new streams and keys is not learned: the transaction may be rolled back.
-    let rows = try await database { () throws(PostgreSQLError) in
-      try await connection.execute(queries.append, call.parameters)
+    let verdicts = try await database { () throws(PostgreSQLError) in
+      try await AppendCall.run([AppendRequest(sealed)], on: connection, queries).get()
     }
-    return try await results(appends, call.verdicts(rows)[0], inTransaction: true)
+    return try await results(appends, verdicts, inTransaction: true)
   }
 
   /// Appends to one stream inside the caller's own transaction; see ``append(_:in:)``.
@@ -216,55 +221,70 @@ public final class PostgreSQLEventLog: EventLog {
   ) async throws(AppendError) -> [SealedAppend] {
     guard !configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
     try AppendChecks.check(appends, maximumPayloadBytes: configuration.maximumPayloadBytes)
+    if let sealed = try sealed(appends, inTransaction, afterLookUp: false) { return sealed }
     try await lookUp(appends, inTransaction: inTransaction, connect)
+    guard let sealed = try sealed(appends, inTransaction, afterLookUp: true) else { preconditionFailure("looked up") }
+    return sealed
+  }
+
+  /// - Returns: `nil` where something must be looked up first.
+  private func sealed(
+    _ appends: [StreamAppend], _ inTransaction: Bool, afterLookUp: Bool
+  ) throws(AppendError) -> [SealedAppend]? {
     var sealed: [SealedAppend] = []
     sealed.reserveCapacity(appends.count)
     for append in appends {
+      let isNew = append.expected.code == 0
+      let entry = directory.entry(of: append.stream)
+      guard entry != nil || isNew || inTransaction || afterLookUp else { return nil }
       let isPlain = plaintextCategories.contains(stream: append.stream)
       var newKeys: [DataKeyRow] = []
       var events: [SealedEvent] = []
       events.reserveCapacity(append.events.count)
+      var current: (subject: String, key: DataKeys.Current)?
       for event in append.events {
-        let (sealed, key) = try seal(event, for: append.stream, isPlain: isPlain)
-        events.append(sealed)
-        if let key, !newKeys.contains(where: { $0.id == key.id }) { newKeys.append(key) }
+        let subject = event.subject ?? append.stream.description
+        if !isPlain, current?.subject != subject {
+          if let key = keys.current(for: subject) {
+            current = (subject, key)
+          } else {
+            guard afterLookUp || (isNew && event.subject == nil) else { return nil }
+            current = (subject, try makeKey(for: subject))
+          }
+          if let row = current?.key.row, !newKeys.contains(where: { $0.id == row.id }) { newKeys.append(row) }
+        }
+        events.append(seal(event, for: append.stream, key: current?.key.key))
       }
-      let (id, isProven) = directory.resolve(append.stream, append.expected)
       sealed.append(
         SealedAppend(
-          stream: append.stream, streamID: id, expected: append.expected, isProven: isProven, events: events,
-          newKeys: newKeys))
+          stream: append.stream, entry: entry, expected: append.expected,
+          hasSeenExpected: entry?.hasSeen(append.expected) ?? false, events: events, newKeys: newKeys))
     }
     return sealed
   }
 
-  /// The event as its row wants it, and its data key where the store may not have that yet.
-  func seal(
-    _ event: EventData, for stream: StreamName, isPlain: Bool
-  ) throws(AppendError) -> (SealedEvent, DataKeyRow?) {
+  /// The event as its row wants it.
+  ///
+  /// - Parameter key: `nil`: its payload stays in the clear.
+  func seal(_ event: EventData, for stream: StreamName, key: DataKey?) -> SealedEvent {
     let occurredAt = event.occurredAt?.microsecondsSince2000
-    var newKey: DataKeyRow?
-    let envelope: [UInt8]
-    if isPlain {
-      envelope = Envelope.plaintext(event.payload)
-    } else {
-      let key = try key(for: event.subject ?? stream.description)
-      newKey = key.row
-      envelope = Envelope.seal(
-        event.payload, key: key.key,
-        context: EnvelopeContext(
-          eventID: event.id, stream: stream.description, type: event.type, schemaVersion: event.schemaVersion,
-          metadata: event.metadata.isEmpty ? nil : event.metadata.json,
-          occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
-    }
-    let sealed = SealedEvent(
+    let envelope =
+      if let key {
+        Envelope.seal(
+          event.payload, key: key,
+          context: EnvelopeContext(
+            eventID: event.id, stream: stream.description, type: event.type, schemaVersion: event.schemaVersion,
+            metadata: event.metadata.isEmpty ? nil : event.metadata.json,
+            occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
+      } else {
+        Envelope.plaintext(event.payload)
+      }
+    return SealedEvent(
       id: event.id, type: event.type, schemaVersion: Int32(event.schemaVersion), occurredAt: occurredAt,
       metadata: event.metadata.json, envelope: envelope)
-    return (sealed, newKey)
   }
 
-  private func key(for subject: String) throws(AppendError) -> DataKeys.Current {
-    if let current = keys.current(for: subject) { return current }
+  func makeKey(for subject: String) throws(AppendError) -> DataKeys.Current {
     do { return try keys.make(for: subject) } catch { throw .encryption(error) }
   }
 
@@ -281,7 +301,7 @@ public final class PostgreSQLEventLog: EventLog {
     var subjects: Set<String> = []
     for append in appends {
       let isNew = append.expected.code == 0
-      if !isNew, !inTransaction, directory.id(of: append.stream) == nil { streams.append(append.stream) }
+      if !isNew, !inTransaction, directory.entry(of: append.stream) == nil { streams.append(append.stream) }
       guard !plaintextCategories.contains(stream: append.stream) else { continue }
       for event in append.events {
         let subject = event.subject ?? append.stream.description

@@ -5,16 +5,34 @@ internal import Synchronization
 ///
 /// Ids are given once, for ever, and events are never removed, so what was true stays true.
 final class StreamDirectory: Sendable {
-  struct Entry: Sendable {
+  /// One stream's.
+  final class Entry: Sendable {
     let id: Int64
     /// The last version that was seen committed.
-    var version = 0
+    private let version = Atomic<Int>(0)
     /// Appends for which the version is not to be relied on, because other writers were met lately: a wrong belief is
     /// found later and costs the server more than a look.
-    var caution = 0
-  }
+    private let caution = Atomic<Int>(0)
 
-  private static let cautionAfterConflict = 64
+    private static let cautionAfterConflict = 64
+
+    init(id: Int64) { self.id = id }
+
+    /// Whether `expected` is a version that was seen, and to be relied on. To be asked once an append.
+    func hasSeen(_ expected: ExpectedVersion) -> Bool {
+      if caution.load(ordering: .relaxed) > 0 {
+        caution.wrappingSubtract(1, ordering: .relaxed)
+        return false
+      }
+      guard case .exact(let version) = expected, version > 0 else { return false }
+      return version <= self.version.load(ordering: .acquiring)
+    }
+
+    /// To be told only what was committed.
+    func saw(_ version: Int) { self.version.max(version, ordering: .acquiringAndReleasing) }
+
+    func metOtherWriters() { caution.store(Self.cautionAfterConflict, ordering: .relaxed) }
+  }
 
   private struct Known {
     var entries = GenerationalCache<StreamName, Entry>(capacity: 100_000)
@@ -25,50 +43,30 @@ final class StreamDirectory: Sendable {
 
   init(_ queries: Queries) { self.queries = queries }
 
-  func id(of stream: StreamName) -> Int64? { known.withLock { $0.entries[stream]?.id } }
+  func entry(of stream: StreamName) -> Entry? { known.withLock { $0.entries[stream] } }
 
   func name(of id: Int64) -> StreamName? { known.withLock { $0.names[id] } }
 
-  /// The id of a stream for an append, 0 if it is not known, and whether `expected` is a version that was seen.
-  func resolve(_ stream: StreamName, _ expected: ExpectedVersion) -> (id: Int64, isProven: Bool) {
-    known.withLock { known in
-      guard var entry = known.entries[stream] else { return (0, false) }
-      if entry.caution > 0 {
-        entry.caution -= 1
-        known.entries[stream] = entry
-        return (entry.id, false)
-      }
-      let code = expected.code
-      return (entry.id, code > 0 && code <= entry.version)
-    }
-  }
-
   /// To be told only what was committed: an id from a transaction that rolls back, or that a crash takes back, would
   /// be given again to another name.
-  func learn(_ stream: StreamName, id: Int64, version: Int = 0) {
+  @discardableResult
+  func learn(_ stream: StreamName, id: Int64) -> Entry {
     known.withLock { known in
-      var entry = known.entries[stream] ?? Entry(id: id)
-      entry.version = max(entry.version, version)
+      if let entry = known.entries[stream] { return entry }
+      let entry = Entry(id: id)
       known.entries[stream] = entry
       known.names[id] = stream
+      return entry
     }
   }
 
-  /// What came of appends that were committed.
-  func learn(_ outcomes: [(SealedAppend, Verdict)]) {
-    known.withLock { known in
-      for (append, verdict) in outcomes {
-        switch verdict {
-        case .appended(let id, let firstVersion, let positions):
-          if known.entries[append.stream] == nil { known.names[id] = append.stream }
-          var entry = known.entries[append.stream] ?? Entry(id: id)
-          entry.version = max(entry.version, firstVersion + positions.count - 1)
-          known.entries[append.stream] = entry
-        case .conflict:
-          known.entries[append.stream]?.caution = Self.cautionAfterConflict
-        case .duplicate, .refusedWithGroup: break
-        }
-      }
+  /// What came of an append that was committed.
+  func learn(_ append: SealedAppend, _ verdict: Verdict) {
+    switch verdict {
+    case .appended(let id, let firstVersion, let positions):
+      (append.entry ?? learn(append.stream, id: id)).saw(firstVersion + positions.count - 1)
+    case .conflict: append.entry?.metOtherWriters()
+    case .duplicate, .refusedWithGroup: break
     }
   }
 

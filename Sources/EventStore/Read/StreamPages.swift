@@ -10,7 +10,7 @@ final class StreamPages: EventPageSource {
 
   private enum Progress {
     case notStarted
-    case reading(ConnectionPool.Lease, streamID: Int64, PendingResult)
+    case reading(ConnectionPool.Lease, StreamDirectory.Entry, PendingResult)
     case finished
   }
   private var progress = Progress.notStarted
@@ -35,7 +35,7 @@ final class StreamPages: EventPageSource {
 
   private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
     if case .notStarted = progress { try await start() }
-    while case .reading(let lease, let streamID, let pending) = progress {
+    while case .reading(let lease, let entry, let pending) = progress {
       let rows = try await pending.rows()
       // A bound in time is looked at here, so how many of these rows count is known only below.
       let isLast = rows.count < pageSize || (range.until == nil && rows.count == left)
@@ -43,9 +43,12 @@ final class StreamPages: EventPageSource {
       if isLast {
         progress = .finished
       } else {
-        send(lease, streamID, after: Int(rows.int64(rows.count - 1, EventDecoder.Column.version)))
+        send(lease, entry, after: Int(rows.int64(rows.count - 1, EventDecoder.Column.version)))
       }
       guard rows.count > 0 else { break }
+      // An append that expects what was read need not look for it again.
+      let newest = range.direction == .forwards ? rows.count - 1 : 0
+      entry.saw(Int(rows.int64(newest, EventDecoder.Column.version)))
       // On the lease in hand: its connection pipelines.
       var events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
       if let until = range.until {
@@ -65,16 +68,16 @@ final class StreamPages: EventPageSource {
     progress = .finished
     guard left > 0 else { return }
     let lease = try await log.pool.lease()
-    var id = log.directory.id(of: stream)
-    if id == nil {
+    var entry = log.directory.entry(of: stream)
+    if entry == nil {
       try await log.directory.fetchIDs(of: [stream], lease.connection)
-      id = log.directory.id(of: stream)
+      entry = log.directory.entry(of: stream)
     }
-    guard let id else { return }
-    send(lease, id, after: nil)
+    guard let entry else { return }
+    send(lease, entry, after: nil)
   }
 
-  private func send(_ lease: ConnectionPool.Lease, _ streamID: Int64, after version: Int?) {
+  private func send(_ lease: ConnectionPool.Lease, _ entry: StreamDirectory.Entry, after version: Int?) {
     var first = range.versions.lowerBound
     var last = range.versions.upperBound
     if let version {
@@ -88,8 +91,8 @@ final class StreamPages: EventPageSource {
       return
     }
     let statement = range.direction == .forwards ? log.queries.streamForwards : log.queries.streamBackwards
-    let pending = lease.connection.send(statement, Parameters(streamID, first, last, pageSize))
-    progress = .reading(lease, streamID: streamID, pending)
+    let pending = lease.connection.send(statement, Parameters(entry.id, first, last, pageSize))
+    progress = .reading(lease, entry, pending)
   }
 
   private var pageSize: Int {

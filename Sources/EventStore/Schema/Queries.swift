@@ -6,6 +6,8 @@ struct Queries: Sendable {
   let store: Statement
   let registerMasterKey: Statement
   let append: Statement
+  let appendEvent: Statement
+  let appendEvents: Statement
   let horizon: Statement
   let streamsByName: Statement
   let streamsByID: Statement
@@ -28,6 +30,8 @@ struct Queries: Sendable {
     store = statement(SQL.`queries/store`)
     registerMasterKey = statement(SQL.`queries/register_master_key`)
     append = statement(SQL.`queries/append`)
+    appendEvent = statement(SQL.`queries/append_event`)
+    appendEvents = statement(SQL.`queries/append_events`)
     horizon = statement(SQL.`queries/horizon`)
     streamsByName = statement(SQL.`queries/streams_by_name`)
     streamsByID = statement(SQL.`queries/streams_by_id`)

@@ -48,21 +48,60 @@ struct EsctlRunner {
   }
 
   func callAsFunction(_ arguments: [String], input: String = "") throws -> Output {
+    try start(arguments, input: input).output()
+  }
+
+  /// A command that runs.
+  struct Running {
+    let process: Process
+    fileprivate let files: [URL]
+
+    func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+
+    /// Waits for its end.
+    func output() throws -> Output {
+      process.waitUntilExit()
+      return Output(
+        status: process.terminationStatus, standardOutput: String(decoding: try Data(contentsOf: files[0]), as: UTF8.self),
+        standardError: String(decoding: try Data(contentsOf: files[1]), as: UTF8.self))
+    }
+
+    /// What it has printed so far.
+    var printed: String { get throws { String(decoding: try Data(contentsOf: files[0]), as: UTF8.self) } }
+  }
+
+  /// - Parameter input: `nil`: standard input stays open, and nothing comes.
+  func start(_ arguments: [String], input: String? = "") throws -> Running {
     // Files, not pipes: nothing blocks, however much is written.
     let name = UUID().uuidString
     let files = ["in", "out", "err"].map { folder.appendingPathComponent("\(name).\($0)") }
-    try Data(input.utf8).write(to: files[0])
     for file in files[1...] { FileManager.default.createFile(atPath: file.path, contents: nil) }
     let process = try process(arguments)
-    process.standardInput = try FileHandle(forReadingFrom: files[0])
+    if let input {
+      try Data(input.utf8).write(to: files[0])
+      process.standardInput = try FileHandle(forReadingFrom: files[0])
+    } else {
+      process.standardInput = Pipe()
+    }
     process.standardOutput = try FileHandle(forWritingTo: files[1])
     process.standardError = try FileHandle(forWritingTo: files[2])
     try process.run()
-    process.waitUntilExit()
-    return Output(
-      status: process.terminationStatus,
-      standardOutput: String(decoding: try Data(contentsOf: files[1]), as: UTF8.self),
-      standardError: String(decoding: try Data(contentsOf: files[2]), as: UTF8.self))
+    return Running(process: process, files: Array(files[1...]))
+  }
+
+  /// Runs a line of shell in which `esctl` is the one that was built.
+  func shell(_ line: String) throws -> Output {
+    let name = UUID().uuidString
+    let files = ["out", "err"].map { folder.appendingPathComponent("\(name).\($0)") }
+    for file in files { FileManager.default.createFile(atPath: file.path, contents: nil) }
+    let process = try process(["-o", "pipefail", "-c", line])
+    process.environment?["PATH"] = "\(process.executableURL?.deletingLastPathComponent().path ?? ""):/usr/bin:/bin"
+    process.executableURL = URL(fileURLWithPath: "/bin/bash")
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = try FileHandle(forWritingTo: files[0])
+    process.standardError = try FileHandle(forWritingTo: files[1])
+    try process.run()
+    return try Running(process: process, files: files).output()
   }
 
   /// Starts a command and kills it with `signal` after a while.

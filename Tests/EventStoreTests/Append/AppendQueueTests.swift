@@ -9,7 +9,7 @@ struct AppendQueueTests {
     _ stream: StreamName, _ expected: ExpectedVersion = .any, events: Int = 1, bytes: Int = 100
   ) -> SealedAppend {
     SealedAppend(
-      stream: stream, streamID: 0, expected: expected, isProven: false,
+      stream: stream, entry: nil, expected: expected, hasSeenExpected: false,
       events: (0..<events).map { _ in
         SealedEvent(
           id: UUID(), type: "t", schemaVersion: 1, occurredAt: nil, metadata: [],

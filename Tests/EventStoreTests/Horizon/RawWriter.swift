@@ -64,7 +64,7 @@ struct RawWriter {
     func list(_ value: String) -> String { Array(repeating: value, count: events).joined(separator: ",") }
     return """
       SELECT eventstore.append(
-        ARRAY[0]::bigint[], ARRAY['\(stream)'], ARRAY[-1]::bigint[], NULL, ARRAY[false], ARRAY[\(ids[0])]::uuid[],
+        ARRAY[0]::bigint[], ARRAY['\(stream)'], ARRAY[-1]::bigint[], NULL, ARRAY[\(ids[0])]::uuid[],
         ARRAY[\(list("1"))]::integer[], ARRAY[\((1...events).map(String.init).joined(separator: ","))]::integer[],
         ARRAY[\(ids.joined(separator: ","))]::uuid[], ARRAY[\(list("'raw'"))]::text[],
         ARRAY[\(list("1"))]::integer[], ARRAY[\(list("NULL"))]::timestamptz[], ARRAY[\(list("NULL"))]::bytea[],

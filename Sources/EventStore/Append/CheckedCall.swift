@@ -1,0 +1,174 @@
+internal import FoundationEssentials
+internal import PostgreSQL
+
+/// A call that looks where each stream is, and gives each append its own verdict: for new streams, for appends that
+/// expect no exact version, and after someone else was met. See schema/functions/append.sql.
+struct CheckedCall {
+  private struct Part {
+    let append: SealedAppend
+    let request: Int
+    let index: Int
+  }
+
+  /// In the order in which they travel: by stream id, new streams by name. Two calls then wait for each other in one
+  /// order only, which rules out deadlock.
+  private let parts: [Part]
+  private let requests: [AppendRequest]
+  /// Which part each event belongs to, where events are not to be taken part by part.
+  private let order: [Int]?
+
+  /// One append a stream, in ascending order of ids that are all known, with their events in the order that `order`
+  /// gives: the append of each event. Each append stands alone.
+  init(_ appends: [SealedAppend], interleaved order: [Int]) {
+    requests = appends.map { AppendRequest([$0]) }
+    parts = appends.enumerated().map { Part(append: $1, request: $0, index: 0) }
+    self.order = order
+  }
+
+  init(_ requests: [AppendRequest]) {
+    self.requests = requests
+    order = nil
+    var parts: [Part] = []
+    parts.reserveCapacity(requests.count)
+    for (number, request) in requests.enumerated() {
+      for (index, append) in request.parts.enumerated() {
+        parts.append(Part(append: append, request: number, index: index))
+      }
+    }
+    // Stable: appends to one stream keep their order.
+    parts.sort {
+      if $0.append.streamID != $1.append.streamID { return $0.append.streamID < $1.append.streamID }
+      if $0.append.streamID == 0, $0.append.stream != $1.append.stream { return $0.append.stream < $1.append.stream }
+      return ($0.request, $0.index) < ($1.request, $1.index)
+    }
+    self.parts = parts
+  }
+
+  func send(on connection: Connection, _ queries: Queries) -> PendingResult {
+    connection.send(queries.append, parameters)
+  }
+
+  private var parameters: Parameters {
+    let grouped = requests.contains { $0.parts.count > 1 }
+    let named = parts.contains { $0.append.streamID == 0 }
+    var columns = EventColumns(
+      events: requests.reduce(0) { $0 + $1.eventCount }, bytes: requests.reduce(0) { $0 + $1.byteCount })
+
+    var streamIDs = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * parts.count)
+    var names = BinaryArray(of: TypeOID.text)
+    var expected = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * parts.count)
+    var groups = BinaryArray(of: TypeOID.int4)
+    var firstIDs = BinaryArray(of: TypeOID.uuid, reservingBytes: 20 * parts.count)
+    var appendOf = BinaryArray(of: TypeOID.int4, reservingBytes: 8 * columns.capacity)
+    var offsets = BinaryArray(of: TypeOID.int4, reservingBytes: 8 * columns.capacity)
+    var keyOf = BinaryArray(of: TypeOID.int4)
+    var keyIDs = BinaryArray(of: TypeOID.uuid)
+    var keySubjects = BinaryArray(of: TypeOID.text)
+    var keyMasters = BinaryArray(of: TypeOID.text)
+    var keyWrapped = BinaryArray(of: TypeOID.bytea)
+
+    func add(_ event: SealedEvent, of part: Int, offset: Int) {
+      appendOf.append(Int32(part + 1))
+      offsets.append(Int32(offset))
+      columns.add(event)
+    }
+
+    var previous: StreamName?
+    var offset = 0
+    for (number, part) in parts.enumerated() {
+      let append = part.append
+      streamIDs.append(append.streamID)
+      if named { append.streamID == 0 ? names.append(append.stream.description) : names.appendNull() }
+      expected.append(append.expected.code)
+      if grouped { groups.append(Int32(part.request)) }
+      firstIDs.append(append.events[0].id)
+      for key in append.newKeys {
+        keyOf.append(Int32(number + 1))
+        keyIDs.append(key.id)
+        keySubjects.append(key.subject)
+        keyMasters.append(key.masterKeyID)
+        keyWrapped.append(key.wrapped)
+      }
+      guard order == nil else { continue }
+      if previous != append.stream {
+        offset = 0
+        previous = append.stream
+      }
+      for event in append.events {
+        offset += 1
+        add(event, of: number, offset: offset)
+      }
+    }
+    if let order {
+      var taken = [Int](repeating: 0, count: parts.count)
+      for part in order {
+        add(parts[part].append.events[taken[part]], of: part, offset: taken[part] + 1)
+        taken[part] += 1
+      }
+    }
+
+    var parameters = Parameters(reservingBytes: columns.byteCount + 64 * parts.count + 400)
+    func add(_ array: BinaryArray, unless absent: Bool = false) {
+      absent ? parameters.appendNull(array.typeOID) : parameters.append(array)
+    }
+    add(streamIDs)
+    add(names, unless: !named)
+    add(expected)
+    add(groups, unless: !grouped)
+    add(firstIDs)
+    add(appendOf)
+    add(offsets)
+    columns.add(to: &parameters)
+    for array in [keyOf, keyIDs, keySubjects, keyMasters, keyWrapped] { add(array, unless: keyIDs.count == 0) }
+    return parameters
+  }
+
+  /// The verdicts, in the order in which the appends were given; without positions where they were interleaved.
+  func verdicts(_ rows: Rows) -> [Verdict] {
+    let streamIDs = rows.int64Array(0, 0)
+    let outcomes = rows.int16Array(0, 1)
+    let versions = rows.int64Array(0, 2)
+    let positions = rows.int64Array(0, 3)
+    precondition(streamIDs.count == parts.count && outcomes.count == parts.count && versions.count == parts.count)
+
+    // Where each request's verdicts begin.
+    var starts: [Int] = []
+    starts.reserveCapacity(requests.count)
+    var total = 0
+    for request in requests {
+      starts.append(total)
+      total += request.parts.count
+    }
+    var verdicts = [Verdict](repeating: .refusedWithGroup, count: total)
+    // The function inserted by stream id, and in the given order within a stream.
+    var sequence = Array(parts.indices)
+    if parts.contains(where: { $0.append.streamID == 0 }) {
+      sequence.sort { (streamIDs[$0], $0) < (streamIDs[$1], $1) }
+    }
+    var next = 0
+    var stream: Int64 = 0
+    var last = 0
+    for index in sequence {
+      let append = parts[index].append
+      let verdict: Verdict
+      switch outcomes[index] {
+      case 0:
+        if streamIDs[index] != stream {
+          stream = streamIDs[index]
+          last = Int(versions[index])
+        }
+        let count = append.events.count
+        verdict = .appended(
+          streamID: stream, firstVersion: last + 1,
+          positions: order == nil ? positions[next..<next + count].map(Position.init) : [])
+        next += count
+        last += count
+      case 1: verdict = .conflict(actual: Int(versions[index]))
+      case 2: verdict = .duplicate(firstVersion: Int(versions[index]) + 1, streamID: streamIDs[index])
+      default: verdict = .refusedWithGroup
+      }
+      verdicts[starts[parts[index].request] + parts[index].index] = verdict
+    }
+    return verdicts
+  }
+}

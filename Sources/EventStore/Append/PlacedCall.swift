@@ -1,0 +1,112 @@
+internal import FoundationEssentials
+internal import PostgreSQL
+
+/// A call that appends events at versions which this process has seen to be free: a plain insert, which finds whoever
+/// was there before. See schema/functions/append_events.sql and append_event.sql.
+struct PlacedCall {
+  private let appends: [SealedAppend]
+  /// How they travel, as indices of `appends`.
+  private let order: Order
+
+  private enum Order {
+    case append([Int])
+    /// The append of each event in turn.
+    case event([Int])
+  }
+
+  /// - Parameter appends: Placed, one a stream. They travel by stream id: two calls then wait for each other in one order
+  ///   only, which rules out deadlock.
+  init(_ appends: [SealedAppend]) {
+    self.appends = appends
+    if appends.count == 1 {
+      order = .append([0])
+    } else {
+      var ranks = appends.enumerated().map { (id: $1.streamID, index: $0) }
+      ranks.sort { $0.id < $1.id }
+      order = .append(ranks.map(\.index))
+    }
+  }
+
+  /// Appends their events in the order that `order` gives: the append of each event.
+  init(_ appends: [SealedAppend], interleaved order: [Int]) {
+    self.appends = appends
+    self.order = .event(order)
+  }
+
+  func send(on connection: Connection, _ queries: Queries) -> PendingResult {
+    if isSingle { return connection.send(queries.appendEvent, single(appends[0], appends[0].events[0])) }
+    return connection.send(queries.appendEvents, parameters)
+  }
+
+  private var isSingle: Bool { appends.count == 1 && appends[0].events.count == 1 }
+
+  private func single(_ append: SealedAppend, _ event: SealedEvent) -> Parameters {
+    var parameters = Parameters(reservingBytes: append.byteCount + 64)
+    parameters.append(append.streamID)
+    parameters.append(append.expected.code + 1)
+    parameters.append(event.id)
+    parameters.append(event.type)
+    parameters.append(event.schemaVersion)
+    if let time = event.occurredAt {
+      parameters.append(time, as: TypeOID.timestamptz)
+    } else {
+      parameters.appendNull(TypeOID.timestamptz)
+    }
+    event.metadata.isEmpty ? parameters.appendNull(TypeOID.bytea) : parameters.append(Bytea(event.metadata))
+    parameters.append(Bytea(event.envelope))
+    return parameters
+  }
+
+  private var parameters: Parameters {
+    var columns = EventColumns(
+      events: appends.reduce(0) { $0 + $1.events.count }, bytes: appends.reduce(0) { $0 + $1.byteCount })
+    var streamIDs = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * columns.capacity)
+    var versions = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * columns.capacity)
+    func add(_ append: SealedAppend, _ index: Int) {
+      streamIDs.append(append.streamID)
+      versions.append(append.expected.code + Int64(index + 1))
+      columns.add(append.events[index])
+    }
+    switch order {
+    case .append(let order):
+      for append in order { for index in appends[append].events.indices { add(appends[append], index) } }
+    case .event(let order):
+      var taken = [Int](repeating: 0, count: appends.count)
+      for append in order {
+        add(appends[append], taken[append])
+        taken[append] += 1
+      }
+    }
+    var parameters = Parameters(reservingBytes: columns.byteCount + 24 * columns.capacity + 200)
+    parameters.append(streamIDs)
+    parameters.append(versions)
+    columns.add(to: &parameters)
+    return parameters
+  }
+
+  /// The verdicts, in the order in which the appends were given, without positions where they were interleaved; `nil`
+  /// where someone was there before, so that nothing was appended.
+  func verdicts(_ rows: Rows) -> [Verdict]? {
+    guard !rows.isNull(0, 0) else { return nil }
+    if isSingle { return [verdict(0, [Position(rows.int64(0, 0))])] }
+    let positions = rows.int64Array(0, 0)
+    var verdicts = [Verdict](repeating: .refusedWithGroup, count: appends.count)
+    switch order {
+    case .append(let order):
+      var next = 0
+      for append in order {
+        let end = next + appends[append].events.count
+        verdicts[append] = verdict(append, positions[next..<end].map(Position.init))
+        next = end
+      }
+    case .event:
+      for append in appends.indices { verdicts[append] = verdict(append, []) }
+    }
+    return verdicts
+  }
+
+  private func verdict(_ append: Int, _ positions: [Position]) -> Verdict {
+    .appended(
+      streamID: appends[append].streamID, firstVersion: Int(appends[append].expected.code) + 1, positions: positions)
+  }
+}

@@ -1,0 +1,75 @@
+internal import FoundationEssentials
+
+/// One stream's part of an append, as its rows want it. (A class: it passes through many hands.)
+final class SealedAppend: Sendable {
+  let stream: StreamName
+  /// `nil` where this process does not know the stream yet: then the name travels.
+  let entry: StreamDirectory.Entry?
+  let expected: ExpectedVersion
+  /// Whether this process has seen the expected version committed: then the server need not look for it.
+  let isPlaced: Bool
+  let events: [SealedEvent]
+  /// Data keys in use that the store may not have yet.
+  let newKeys: [DataKeyRow]
+  let byteCount: Int
+  /// Equal for equal streams; for others nearly always different.
+  let streamKey: Int64
+
+  init(
+    stream: StreamName, entry: StreamDirectory.Entry?, expected: ExpectedVersion, hasSeenExpected: Bool,
+    events: [SealedEvent], newKeys: [DataKeyRow]
+  ) {
+    self.stream = stream
+    self.entry = entry
+    self.expected = expected
+    isPlaced = hasSeenExpected && entry != nil && newKeys.isEmpty
+    self.events = events
+    self.newKeys = newKeys
+    byteCount = events.reduce(0) { $0 + $1.envelope.count + $1.metadata.count + 96 }
+    streamKey = entry?.id ?? (Int64(stream.hashValue) | .min)
+  }
+
+  /// 0 where it is not known.
+  var streamID: Int64 { entry?.id ?? 0 }
+}
+
+/// An event as it goes into its row.
+struct SealedEvent: Sendable {
+  let id: UUID
+  let type: String
+  let schemaVersion: Int32
+  /// Microseconds since 2000-01-01.
+  let occurredAt: Int64?
+  let metadata: [UInt8]
+  let envelope: [UInt8]
+}
+
+/// A data key as the store keeps it.
+struct DataKeyRow: Sendable {
+  let id: UUID
+  let subject: String
+  let masterKeyID: String
+  let wrapped: [UInt8]
+}
+
+/// What the store said of one part.
+enum Verdict: Sendable {
+  case appended(streamID: Int64, firstVersion: Int, positions: [Position])
+  case conflict(actual: Int)
+  /// The first event's id is already at this version: an earlier try.
+  case duplicate(firstVersion: Int, streamID: Int64)
+  /// Nothing wrong with this part, but with another of its group.
+  case refusedWithGroup
+}
+
+extension ExpectedVersion {
+  /// As the append function wants it.
+  var code: Int64 {
+    switch self {
+    case .exact(let version): Int64(version)
+    case .noStream: 0
+    case .any: -1
+    case .streamExists: -2
+    }
+  }
+}

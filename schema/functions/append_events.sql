@@ -1,0 +1,39 @@
+-- append_events: appends many events of many streams at versions that the caller has seen to be free: the version before
+-- the first of each stream's was seen committed, and the rest follow without a gap. As events are never removed nothing
+-- needs to be looked up, and UNIQUE (stream_id, version) finds whoever was there before.
+--
+-- One entry an event. Two calls wait for each other where they want the same version, so streams come in ascending
+-- order of their ids, and each stream's events in order.
+--
+-- Returns the positions, in the same order; null, and nothing is appended, when any version is taken: append says which.
+CREATE OR REPLACE FUNCTION append_events(
+  stream_ids bigint[], versions bigint[], event_ids uuid[], types text[], schema_versions integer[],
+  occurred_at timestamptz[], metadata bytea[], data bytea[]
+)
+RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_variable
+DECLARE
+  positions bigint[];
+BEGIN
+  -- Announce, as append does.
+  IF pg_advisory_xact_lock_shared(('events'::regclass::oid::bigint & 32767) << 48
+                                  | coalesce(pg_sequence_last_value('events_position_seq'), 0)) IS NULL THEN
+    NULL;
+  END IF;
+  WITH appended AS (
+    INSERT INTO events (stream_id, version, occurred_at, event_id, schema_version, shard, unplaced, type, metadata, data)
+    SELECT e.stream_id, e.version, e.occurred_at, e.event_id, e.schema_version, (e.stream_id & 255)::smallint, false,
+           e.type, e.metadata, e.data
+      FROM unnest(stream_ids, versions, event_ids, types, schema_versions, occurred_at, metadata, data)
+           AS e (stream_id, version, event_id, type, schema_version, occurred_at, metadata, data)
+    RETURNING position
+  )
+  SELECT array_agg(position) INTO positions FROM appended;
+  RETURN positions;
+EXCEPTION WHEN unique_violation THEN
+  RETURN NULL;
+END
+$$;
