@@ -61,6 +61,8 @@ public final class Connection: Sendable, ReactorClient {
     var cancelRequests = 0
     /// By the statement's id; with the types of the parameters that it was prepared for.
     var prepared: [Int: (preparation: Preparation, types: [UInt32])] = [:]
+    var mover = Mover.reactor
+    /// What the socket is watched for.
     var readable = true
     var writable = false
     var onNotification: (@Sendable (Notification) -> Void)?
@@ -262,6 +264,7 @@ public final class Connection: Sendable, ReactorClient {
     let deadline = Deadline.now.advanced(by: timeout ?? configuration.statementTimeout)
     let failure = state.withLock { state -> PostgreSQLError? in
       guard let pg = state.pg else { return state.failure }
+      Self.returnToReactor(&state)
       guard state.entries.isEmpty, state.cancelRequests == 0, PQexitPipelineMode(pg) == 1 else {
         return PostgreSQLError(.unexpectedResult, "other statements are under way on this connection")
       }
@@ -298,19 +301,25 @@ public final class Connection: Sendable, ReactorClient {
     guard state.pg != nil, readable != state.readable || writable != state.writable else { return }
     state.readable = readable
     state.writable = writable
+    guard state.mover == .reactor else { return }
     Reactor.shared.watch(state.socket, state.token, readable: readable, writable: writable)
   }
 
-  func ready(readable: Bool, writable: Bool) { advance(readable: readable) }
+  func ready(readable: Bool, writable: Bool) {
+    // Nobody moves bytes: then the socket is watched for nothing, and this says that it is broken.
+    returnToReactor()
+    advance(as: .reactor, readable: readable)
+  }
 
   /// Moves bytes both ways, takes every result that is complete, and hands results out after the lock is released.
-  func advance(readable: Bool) {
+  func advance(as mover: Mover, readable: Bool) {
     var completed: [(PendingResult, Result<Rows, PostgreSQLError>)] = []
     var notifications: [Notification] = []
     var handler: (@Sendable (Notification) -> Void)?
     var onSettled: (@Sendable () -> Void)?
     let failure = state.withLock { state -> PostgreSQLError? in
-      guard let pg = state.pg else { return nil }
+      // An event from before a caller took over is that caller's now.
+      guard let pg = state.pg, state.mover == mover else { return nil }
       if let failure = Self.flush(&state) { return failure }
       if !state.writable, let waiter = state.writeWaiter {
         state.writeWaiter = nil
@@ -431,6 +440,7 @@ public final class Connection: Sendable, ReactorClient {
 
   func tick(_ now: Deadline) {
     let (failure, mayHoldInput) = state.withLock { state -> (PostgreSQLError?, Bool) in
+      Self.returnToReactor(&state)
       guard let deadline = state.entries.first?.deadline ?? state.held.first?.deadline else { return (nil, false) }
       if now >= deadline {
         guard !state.entries.isEmpty, state.entries[0].cancelAttempts < Self.cancelAttempts else {
@@ -443,7 +453,7 @@ public final class Connection: Sendable, ReactorClient {
     }
     if let failure { fail(failure) }
     // The TLS library may hold bytes that it has decrypted and libpq has not fetched: no event tells of them.
-    if mayHoldInput { advance(readable: true) }
+    if mayHoldInput { advance(as: .reactor, readable: true) }
   }
 }
 
@@ -454,25 +464,5 @@ private func withCStrings<R>(_ strings: [String], _ body: (UnsafePointer<UnsafeP
   return (copies.map { UnsafePointer($0) } + [nil]).withUnsafeBufferPointer { pointers in
     // Never empty: it ends with the nil above.
     body(pointers.baseAddress.unsafelyUnwrapped)
-  }
-}
-
-extension Connection {
-  /// Waits for the next result on the caller's own thread, for up to `limit`, and takes what arrives: for a caller whose
-  /// latency is worth more than its thread. The reactor stays out of it meanwhile.
-  func poll(until isDone: () -> Bool, for limit: Duration) {
-    let socket = state.withLock { state -> Int32 in
-      guard state.pg != nil else { return -1 }
-      Self.watch(&state, readable: false, writable: state.writable)
-      return state.socket
-    }
-    guard socket >= 0 else { return }
-    let end = Deadline.now.advanced(by: limit)
-    repeat {
-      var descriptor = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
-      guard Glibc.poll(&descriptor, 1, 1) > 0 else { break }
-      advance(readable: true)
-    } while !isDone() && Deadline.now < end
-    state.withLock { Self.watch(&$0, readable: true, writable: $0.writable) }
   }
 }

@@ -128,7 +128,7 @@ public final class CopyOut: Sendable {
       }
       if wasFull {
         connection.state.withLock { Connection.watch(&$0, readable: true, writable: $0.writable) }
-        connection.advance(readable: false)
+        connection.advance(as: .reactor, readable: false)
       }
       if let chunk { return chunk }
       if let end {
@@ -214,7 +214,7 @@ public final class CopyIn: Sendable {
       throw failure
     }
     // The server may have refused the data long ago: then its answer has been read, and nothing more will come.
-    connection.advance(readable: false)
+    connection.advance(as: .reactor, readable: false)
     return try await ended.rows()
   }
 }

@@ -30,7 +30,8 @@ public final class PendingResult: Sendable {
 
   /// Waits for the result whatever happens to the task: for statements that carry the work of several tasks.
   public func outcome() async -> Result<Rows, PostgreSQLError> {
-    await withUnsafeContinuation { continuation in
+    connection.returnToReactor()
+    return await withUnsafeContinuation { continuation in
       let done = state.withLock { state -> Result<Rows, PostgreSQLError>? in
         switch state {
         case .done(let result): return result
@@ -44,9 +45,10 @@ public final class PendingResult: Sendable {
     }
   }
 
-  /// As ``outcome()``, but first waits on the caller's own thread, for up to `limit`.
-  package func outcome(pollingFor limit: Duration) async -> Result<Rows, PostgreSQLError> {
-    if done == nil { connection.poll(until: { done != nil }, for: limit) }
+  /// As ``outcome()``, but waits on the calling thread first, for up to `limit`: it saves the latency of two threads
+  /// that wake each other. To be used where that thread has nothing better to do.
+  package func outcome(waitingFor limit: Duration) async -> Result<Rows, PostgreSQLError> {
+    if limit > .zero, done == nil { connection.wait(for: limit) { done != nil } }
     if let done { return done }
     return await outcome()
   }

@@ -115,5 +115,7 @@ struct Deadline: Comparable, Sendable {
     return Deadline(nanoseconds: nanoseconds + scaled + attoseconds / 1_000_000_000)
   }
 
+  func milliseconds(from start: Deadline) -> Int64 { (nanoseconds - start.nanoseconds) / 1_000_000 }
+
   static func < (left: Self, right: Self) -> Bool { left.nanoseconds < right.nanoseconds }
 }

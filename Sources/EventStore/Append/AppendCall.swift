@@ -2,20 +2,22 @@ internal import PostgreSQL
 
 /// Appends several requests in one transaction, each with its own verdict.
 enum AppendCall {
-  /// - Parameter mayBePlaced: `false`: what this process has seen of the streams is not to be relied on.
+  /// - Parameters:
+  ///   - mayBePlaced: `false`: what this process has seen of the streams is not to be relied on.
+  ///   - limit: How long to wait on the calling thread.
   /// - Returns: A verdict for each part of each request, in order.
   static func run(
-    _ requests: [AppendRequest], mayBePlaced: Bool = true, on connection: Connection, _ queries: Queries
+    _ requests: [AppendRequest], mayBePlaced: Bool = true, on connection: Connection, _ queries: Queries,
+    waitingFor limit: Duration = .zero
   ) async -> Result<[Verdict], PostgreSQLError> {
     if mayBePlaced, requests.allSatisfy({ $0.parts.allSatisfy(\.isPlaced) }) {
       let call = PlacedCall(requests.count == 1 ? requests[0].parts : requests.flatMap(\.parts))
-      let pending = call.send(on: connection, queries)
-      switch requests.count == 1 ? await pending.outcome(pollingFor: .milliseconds(1)) : await pending.outcome() {
+      switch await call.send(on: connection, queries).outcome(waitingFor: limit) {
       case .success(let rows): if let verdicts = call.verdicts(rows) { return .success(verdicts) }
       case .failure(let error): return .failure(error)
       }
     }
     let call = CheckedCall(requests)
-    return await call.send(on: connection, queries).outcome().map(call.verdicts)
+    return await call.send(on: connection, queries).outcome(waitingFor: limit).map(call.verdicts)
   }
 }

@@ -21,6 +21,8 @@ struct AppendQueue {
   struct Batch: Sendable {
     let lane: Int
     let requests: [AppendRequest]
+    /// Whether its caller is alone, and has been for a while: then it may wait for the server on its own thread.
+    let isAlone: Bool
   }
 
   private let limits: Limits
@@ -30,6 +32,10 @@ struct AppendQueue {
   private var streamsInFlight: Set<Int64> = []
   private var eventsWaiting = 0
   private var eventsInFlight = 0
+  /// Batches until a caller counts as alone.
+  private var company = 0
+  private static let companyAfterMeeting = 256
+  private static let companyAfterWaiting = 16
 
   init(_ limits: Limits) {
     self.limits = limits
@@ -39,9 +45,13 @@ struct AppendQueue {
   var isIdle: Bool { waiting.isEmpty && streamsInFlight.isEmpty }
 
   mutating func enqueue(_ request: AppendRequest) {
+    if eventsInFlight > 0 || !waiting.isEmpty { company = Self.companyAfterMeeting }
     waiting.append(request)
     eventsWaiting += request.eventCount
   }
+
+  /// The caller who was alone has waited in vain: for some batches nobody counts as alone.
+  mutating func waitedInVain() { company = max(company, Self.companyAfterWaiting) }
 
   /// Takes a request out again; `false` when it is under way already.
   mutating func withdraw(_ request: AppendRequest) -> Bool {
@@ -84,7 +94,8 @@ struct AppendQueue {
     freeLanes.removeLast()
     eventsWaiting -= events
     eventsInFlight += events
-    return Batch(lane: lane, requests: taken)
+    company = max(0, company - 1)
+    return Batch(lane: lane, requests: taken, isAlone: company == 0)
   }
 
   /// Takes the streams of a request for a batch, if all are free.

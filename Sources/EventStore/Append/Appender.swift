@@ -5,8 +5,8 @@ internal import Synchronization
 /// Group commit in the client: appends that arrive while others are in flight travel together, in one call, one round
 /// trip and one fsync, and each caller gets its own verdict.
 ///
-/// The caller that finds a free lane drives its first batch itself, so that a lone caller pays for no hop. While more
-/// waits, a task drives the lane on; when nothing waits any more, it ends.
+/// A caller who is alone appends on its own thread, and pays for no hop. Else a task on the lane's own thread drives the
+/// lane for as long as something waits.
 final class Appender: Sendable {
   private let pool: ConnectionPool
   private let queries: Queries
@@ -22,9 +22,10 @@ final class Appender: Sendable {
   /// Called after each commit.
   private let onCommit: @Sendable (Connection) -> Void
 
-  /// The connection of a lane: kept, and used by one leader at a time.
+  /// A connection that is kept, and used by one task at a time.
   private final class Lane: Sendable {
     let lease = Mutex<ConnectionPool.Lease?>(nil)
+    let thread = LaneThread()
   }
 
   init(
@@ -56,9 +57,15 @@ final class Appender: Sendable {
       return queue.takeBatch()
     }
     if let batch {
-      await run(batch)
-      for next in await next(after: batch) { drive(next) }
-      if let outcome = request.settled { return outcome }
+      if batch.isAlone {
+        let start = ContinuousClock.now
+        await run(batch, waitingFor: Self.waitOfLoneCaller)
+        if start.duration(to: .now) >= Self.waitOfLoneCaller { queue.withLock { $0.waitedInVain() } }
+        for next in next(after: batch) { drive(next) }
+        if let outcome = request.settled { return outcome }
+      } else {
+        drive(batch)
+      }
     }
     return await withTaskCancellationHandler {
       await request.outcome()
@@ -67,25 +74,31 @@ final class Appender: Sendable {
     }
   }
 
+  /// A lone caller waits so long for the server on its own thread, one of the pool that all tasks share; then the
+  /// reactor takes over. Where that is too short, the next callers do not even try.
+  private static let waitOfLoneCaller = Duration.milliseconds(1)
+  private static let waitOfLane = Duration.seconds(3600)
+
   /// Drives a lane until nothing waits for it.
   private func drive(_ first: AppendQueue.Batch) {
-    Task {
+    Task(executorPreference: lanes[first.lane].thread) {
       var batch = first
       while true {
-        await run(batch)
-        let following = await next(after: batch)
-        guard let own = following.first else { return }
-        for other in following.dropFirst() { drive(other) }
+        await self.run(batch, waitingFor: Self.waitOfLane)
+        var own: AppendQueue.Batch?
+        for next in self.next(after: batch) {
+          // Each on its own lane's thread: this one is busy with its own.
+          if next.lane == batch.lane { own = next } else { self.drive(next) }
+        }
+        guard let own else { return }
         batch = own
       }
     }
   }
 
   /// What can go now that a batch is done. Both its lane and its streams are free again, so it may be several.
-  private func next(after batch: AppendQueue.Batch) async -> [AppendQueue.Batch] {
-    // Let the callers who were just answered run: what they append next then travels in one batch.
-    if batch.requests.count > 1 { await Task.yield() }
-    return queue.withLock { queue in
+  private func next(after batch: AppendQueue.Batch) -> [AppendQueue.Batch] {
+    queue.withLock { queue in
       queue.finish(batch)
       var next: [AppendQueue.Batch] = []
       while let batch = queue.takeBatch() { next.append(batch) }
@@ -93,10 +106,12 @@ final class Appender: Sendable {
     }
   }
 
-  private func run(_ batch: AppendQueue.Batch) async { await run(batch.requests, on: lanes[batch.lane]) }
+  private func run(_ batch: AppendQueue.Batch, waitingFor limit: Duration) async {
+    await run(batch.requests, on: lanes[batch.lane], waitingFor: limit)
+  }
 
-  private func run(_ requests: [AppendRequest], on lane: Lane) async {
-    switch await attempt(requests, on: lane) {
+  private func run(_ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration) async {
+    switch await attempt(requests, on: lane, waitingFor: limit) {
     case .success((let verdicts, let connection)):
       var next = 0
       for request in requests {
@@ -111,7 +126,7 @@ final class Appender: Sendable {
       }
     case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
       // Something about one of them; alone, it fails alone.
-      for request in requests { await run([request], on: lane) }
+      for request in requests { await run([request], on: lane, waitingFor: limit) }
     case .failure(let error):
       for request in requests { request.settle(.failure(error)) }
     }
@@ -119,7 +134,7 @@ final class Appender: Sendable {
 
   /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.
   private func attempt(
-    _ requests: [AppendRequest], on lane: Lane
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration
   ) async -> Result<([Verdict], Connection), AppendError> {
     let start = ContinuousClock.now
     var pause = Duration.milliseconds(20)
@@ -128,7 +143,8 @@ final class Appender: Sendable {
       let error: PostgreSQLError
       switch await connection(of: lane) {
       case .success(let connection):
-        switch await AppendCall.run(requests, mayBePlaced: !wasSent, on: connection, queries) {
+        switch await AppendCall.run(
+          requests, mayBePlaced: !wasSent, on: connection, queries, waitingFor: limit) {
         case .success(let verdicts): return .success((verdicts, connection))
         case .failure(let failure):
           error = failure
