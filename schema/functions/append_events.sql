@@ -3,35 +3,41 @@
 -- needs to be looked up, and UNIQUE (stream_id, version) finds whoever was there before.
 --
 -- One entry an event. Two calls wait for each other where they want the same version, so streams come in ascending
--- order of their ids, and each stream's events in order.
+-- order of their ids (else two calls can deadlock), and each stream's events in order.
+--
+-- Names are as in append_event.
 --
 -- Returns the positions, in the same order; null, and nothing is appended, when any version is taken: append says which.
-CREATE OR REPLACE FUNCTION append_events(
+CREATE OR REPLACE FUNCTION :"schema".append_events(
   stream_ids bigint[], versions bigint[], event_ids uuid[], types text[], schema_versions integer[],
   occurred_at timestamptz[], metadata bytea[], data bytea[]
 )
 RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_variable
 DECLARE
   positions bigint[];
 BEGIN
   -- Announce, as append does.
-  IF pg_advisory_xact_lock_shared(('events'::regclass::oid::bigint & 32767) << 48
-                                  | coalesce(pg_sequence_last_value('events_position_seq'), 0)) IS NULL THEN
+  IF pg_catalog.pg_advisory_xact_lock_shared(
+       pg_catalog.int8or(
+         pg_catalog.int8shl(pg_catalog.int8and(':"schema".events'::pg_catalog.regclass::oid::bigint, 32767), 48),
+         coalesce(pg_catalog.pg_sequence_last_value(':"schema".events_position_seq'), 0))) IS NULL THEN
     NULL;
   END IF;
   WITH appended AS (
-    INSERT INTO events (stream_id, version, occurred_at, event_id, schema_version, shard, unplaced, type, metadata, data)
-    SELECT e.stream_id, e.version, e.occurred_at, e.event_id, e.schema_version, (e.stream_id & 255)::smallint, false,
-           e.type, e.metadata, e.data
-      FROM unnest(stream_ids, versions, event_ids, types, schema_versions, occurred_at, metadata, data)
+    INSERT INTO :"schema".events (stream_id, version, occurred_at, event_id, schema_version, shard, unplaced, type,
+                                  metadata, data)
+    SELECT e.stream_id, e.version, e.occurred_at, e.event_id, e.schema_version,
+           pg_catalog.int8and(e.stream_id, 255)::smallint, false, e.type, e.metadata, e.data
+      FROM ROWS FROM (pg_catalog.unnest(stream_ids), pg_catalog.unnest(versions), pg_catalog.unnest(event_ids),
+                      pg_catalog.unnest(types), pg_catalog.unnest(schema_versions), pg_catalog.unnest(occurred_at),
+                      pg_catalog.unnest(metadata), pg_catalog.unnest(data))
            AS e (stream_id, version, event_id, type, schema_version, occurred_at, metadata, data)
     RETURNING position
   )
-  SELECT array_agg(position) INTO positions FROM appended;
+  SELECT pg_catalog.array_agg(position) INTO positions FROM appended;
   RETURN positions;
 EXCEPTION WHEN unique_violation THEN
   RETURN NULL;

@@ -25,11 +25,6 @@ final class AppendRequest: Sendable {
   /// Other appends to the same stream can share a batch with this one.
   var isFloating: Bool { parts.count == 1 && parts[0].expected == .any }
 
-  /// What came of it, if that is known already.
-  var settled: Outcome? {
-    state.withLock { if case .settled(let outcome) = $0 { outcome } else { nil } }
-  }
-
   /// What came of it. To be awaited once.
   func outcome() async -> Outcome {
     await withUnsafeContinuation { continuation in

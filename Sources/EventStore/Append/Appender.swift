@@ -59,10 +59,10 @@ final class Appender: Sendable {
     if let batch {
       if batch.isAlone {
         let start = ContinuousClock.now
-        await run(batch, waitingFor: Self.waitOfLoneCaller)
+        let outcomes = await run(batch, waitingFor: Self.waitOfLoneCaller)
         if start.duration(to: .now) >= Self.waitOfLoneCaller { queue.withLock { $0.waitedInVain() } }
         for next in next(after: batch) { drive(next) }
-        if let outcome = request.settled { return outcome }
+        return outcomes[0]
       } else {
         drive(batch)
       }
@@ -84,13 +84,13 @@ final class Appender: Sendable {
     Task(executorPreference: lanes[first.lane].thread) {
       var batch = first
       while true {
-        await self.run(batch, waitingFor: Self.waitOfLane)
-        var own: AppendQueue.Batch?
-        for next in self.next(after: batch) {
-          // Each on its own lane's thread: this one is busy with its own.
-          if next.lane == batch.lane { own = next } else { self.drive(next) }
-        }
-        guard let own else { return }
+        let outcomes = await self.run(batch, waitingFor: Self.waitOfLane)
+        // First: a caller who is told, and is alone, is to find the lane free.
+        let following = self.next(after: batch)
+        for (request, outcome) in zip(batch.requests, outcomes) { request.settle(outcome) }
+        // Each on its own lane's thread: this one is busy with its own.
+        for next in following where next.lane != batch.lane { self.drive(next) }
+        guard let own = following.first(where: { $0.lane == batch.lane }) else { return }
         batch = own
       }
     }
@@ -106,29 +106,32 @@ final class Appender: Sendable {
     }
   }
 
-  private func run(_ batch: AppendQueue.Batch, waitingFor limit: Duration) async {
+  /// The outcome of each of its requests.
+  private func run(_ batch: AppendQueue.Batch, waitingFor limit: Duration) async -> [AppendRequest.Outcome] {
     await run(batch.requests, on: lanes[batch.lane], waitingFor: limit)
   }
 
-  private func run(_ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration) async {
+  private func run(
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration
+  ) async -> [AppendRequest.Outcome] {
     switch await attempt(requests, on: lane, waitingFor: limit) {
     case .success((let verdicts, let connection)):
+      var outcomes: [AppendRequest.Outcome] = []
+      outcomes.reserveCapacity(requests.count)
       var next = 0
       for request in requests {
         for (index, part) in request.parts.enumerated() { onVerdict(part, verdicts[next + index]) }
+        outcomes.append(.success(Array(verdicts[next..<next + request.parts.count])))
         next += request.parts.count
       }
       onCommit(connection)
-      next = 0
-      for request in requests {
-        request.settle(.success(Array(verdicts[next..<next + request.parts.count])))
-        next += request.parts.count
-      }
+      return outcomes
     case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
       // Something about one of them; alone, it fails alone.
-      for request in requests { await run([request], on: lane, waitingFor: limit) }
-    case .failure(let error):
-      for request in requests { request.settle(.failure(error)) }
+      var outcomes: [AppendRequest.Outcome] = []
+      for request in requests { outcomes += await run([request], on: lane, waitingFor: limit) }
+      return outcomes
+    case .failure(let error): return requests.map { _ in .failure(error) }
     }
   }
 

@@ -63,7 +63,9 @@ public struct Migrator: Sendable {
       done.append(Migration(number: Self.number(of: file.name), name: file.name))
     }
     if last == .max {
-      for file in SQL.functions + SQL.privileges { try await connection.script(file.text) }
+      for file in SQL.functions + SQL.privileges {
+        try await connection.script(file.text.replacing(":\"schema\"", with: schema.quoted))
+      }
     }
     try await connection.script("COMMIT")
     return done
