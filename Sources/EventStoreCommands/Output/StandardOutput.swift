@@ -29,6 +29,16 @@ final class StandardOutput {
   /// Nothing that is written arrives any more: a command that would go on for long can stop.
   static var isLost: Bool { loss.load(ordering: .relaxed) != 0 }
 
+  /// Waits until nobody reads standard output any more, as after `| head` has had enough; or until cancelled.
+  static func readerGone() async {
+    while !Task.isCancelled {
+      // Without events asked for, only errors are told: of a pipe, that its reading end is closed.
+      var output = pollfd(fd: STDOUT_FILENO, events: 0, revents: 0)
+      if poll(&output, 1, 0) > 0, output.revents & Int16(POLLERR | POLLHUP | POLLNVAL) != 0 { return }
+      try? await Task.sleep(for: .milliseconds(200))
+    }
+  }
+
   /// - Throws: ``CommandFailure`` when output was lost. A reader that went away, as `head` does, had enough: that is
   ///   no failure.
   static func checkArrival() throws {

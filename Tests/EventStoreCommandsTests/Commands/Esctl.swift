@@ -43,12 +43,12 @@ struct EsctlRunner {
     return process
   }
 
-  func callAsFunction(_ arguments: String..., input: String = "") throws -> Output {
-    try self(arguments, input: input)
+  func callAsFunction(_ arguments: String..., input: String = "") async throws -> Output {
+    try await self(arguments, input: input)
   }
 
-  func callAsFunction(_ arguments: [String], input: String = "") throws -> Output {
-    try start(arguments, input: input).output()
+  func callAsFunction(_ arguments: [String], input: String = "") async throws -> Output {
+    try await start(arguments, input: input).output()
   }
 
   /// A command that runs.
@@ -58,16 +58,24 @@ struct EsctlRunner {
 
     func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
-    /// Waits for its end.
-    func output() throws -> Output {
-      process.waitUntilExit()
+    /// Waits for its end, without keeping a thread from other tests.
+    func output() async throws -> Output {
+      while process.isRunning { try await Task.sleep(for: .milliseconds(2)) }
       return Output(
-        status: process.terminationStatus, standardOutput: String(decoding: try Data(contentsOf: files[0]), as: UTF8.self),
+        status: process.terminationStatus,
+        standardOutput: String(decoding: try Data(contentsOf: files[0]), as: UTF8.self),
         standardError: String(decoding: try Data(contentsOf: files[1]), as: UTF8.self))
     }
 
     /// What it has printed so far.
     var printed: String { get throws { String(decoding: try Data(contentsOf: files[0]), as: UTF8.self) } }
+  }
+
+  /// Waits for the end of all.
+  func outputs(of commands: [Running]) async throws -> [Output] {
+    var outputs: [Output] = []
+    for command in commands { outputs.append(try await command.output()) }
+    return outputs
   }
 
   /// - Parameter input: `nil`: standard input stays open, and nothing comes.
@@ -90,7 +98,7 @@ struct EsctlRunner {
   }
 
   /// Runs a line of shell in which `esctl` is the one that was built.
-  func shell(_ line: String) throws -> Output {
+  func shell(_ line: String) async throws -> Output {
     let name = UUID().uuidString
     let files = ["out", "err"].map { folder.appendingPathComponent("\(name).\($0)") }
     for file in files { FileManager.default.createFile(atPath: file.path, contents: nil) }
@@ -101,7 +109,7 @@ struct EsctlRunner {
     process.standardOutput = try FileHandle(forWritingTo: files[0])
     process.standardError = try FileHandle(forWritingTo: files[1])
     try process.run()
-    return try Running(process: process, files: files).output()
+    return try await Running(process: process, files: files).output()
   }
 
   /// Starts a command and kills it with `signal` after a while.
@@ -112,6 +120,6 @@ struct EsctlRunner {
     try process.run()
     try await Task.sleep(for: duration)
     kill(process.processIdentifier, signal)
-    process.waitUntilExit()
+    while process.isRunning { try await Task.sleep(for: .milliseconds(2)) }
   }
 }

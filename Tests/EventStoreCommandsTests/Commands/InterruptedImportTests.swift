@@ -3,128 +3,132 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Imports that meet something")
-struct InterruptedImportTests {
-  private static let rows = 30_000
-  private static let arguments = [
-    "import", "rows.csv", "--stream", "account-{account}", "--type", "row", "--json",
-  ]
+extension CommandLineTests {
+  @Suite("Imports that meet something")
+  struct InterruptedImportTests {
+    private static let rows = 30_000
+    private static let arguments = [
+      "import", "rows.csv", "--stream", "account-{account}", "--type", "row", "--json",
+    ]
 
-  private enum End: Sendable {
-    case signal(Int32)
-    case serverKilled
-  }
-
-  private func writeRows(_ esctl: EsctlRunner) throws {
-    var text = "n,account\n"
-    // Neighbouring rows are of different streams, and every batch has streams that the one before had not.
-    for row in 0..<Self.rows { text += "\(row),\(row * 7919 % 4001)\n" }
-    try text.write(to: esctl.folder.appendingPathComponent("rows.csv"), atomically: true, encoding: .utf8)
-  }
-
-  /// The rows of the log, which are checked to be a beginning of the file, with versions without gaps.
-  private func beginning(_ esctl: EsctlRunner) throws -> Int {
-    let events = try esctl("log", "--json").lines
-    var versions: [String: Int] = [:]
-    for (row, event) in events.enumerated() {
-      let stream = try #require(event["stream"] as? String)
-      versions[stream, default: 0] += 1
-      try #require((event["data"] as? [String: String])?["n"] == String(row))
-      try #require(event["version"] as? Int == versions[stream])
+    private enum End: Sendable {
+      case signal(Int32)
+      case serverKilled
     }
-    return events.count
-  }
 
-  private func waitForRows(_ count: Int, _ server: IsolatedServer, _ importing: EsctlRunner.Running) async throws {
-    let connection = try await Connection.connect(ConnectionConfiguration(server.database.connectionString))
-    defer { connection.close() }
-    let last = Statement("SELECT count(*) FROM eventstore.events")
-    while importing.process.isRunning, try await connection.execute(last).int64(0, 0) < count {
-      try await Task.sleep(for: .milliseconds(2))
+    private func writeRows(_ esctl: EsctlRunner) throws {
+      var text = "n,account\n"
+      // Neighbouring rows are of different streams, and every batch has streams that the one before had not.
+      for row in 0..<Self.rows { text += "\(row),\(row * 7919 % 4001)\n" }
+      try text.write(to: esctl.folder.appendingPathComponent("rows.csv"), atomically: true, encoding: .utf8)
     }
-  }
 
-  @Test("ended in the middle, it has written a beginning of the file; the last run completes it", .timeLimit(.minutes(2)))
-  func interrupted() async throws {
-    try await IsolatedServer.with { server in
-      let esctl = try EsctlRunner(server.database)
+    /// The rows of the log, which are checked to be a beginning of the file, with versions without gaps.
+    private func beginning(_ esctl: EsctlRunner) async throws -> Int {
+      let events = try await esctl("log", "--json").lines
+      var versions: [String: Int] = [:]
+      for (row, event) in events.enumerated() {
+        let stream = try #require(event["stream"] as? String)
+        versions[stream, default: 0] += 1
+        try #require((event["data"] as? [String: String])?["n"] == String(row))
+        try #require(event["version"] as? Int == versions[stream])
+      }
+      return events.count
+    }
+
+    private func waitForRows(_ count: Int, _ server: IsolatedServer, _ importing: EsctlRunner.Running) async throws {
+      let connection = try await Connection.connect(ConnectionConfiguration(server.database.connectionString))
+      defer { connection.close() }
+      let last = Statement("SELECT count(*) FROM eventstore.events")
+      while importing.process.isRunning, try await connection.execute(last).int64(0, 0) < count {
+        try await Task.sleep(for: .milliseconds(2))
+      }
+    }
+
+    @Test(
+      "ended in the middle, it has written a beginning of the file; the last run completes it", .timeLimit(.minutes(2)))
+    func interrupted() async throws {
+      try await IsolatedServer.with { server in
+        let esctl = try EsctlRunner(server.database)
+        defer { esctl.remove() }
+        try writeRows(esctl)
+        var written = 0
+        for end in [
+          End.signal(SIGKILL), .serverKilled, .signal(SIGINT), .signal(SIGKILL), .signal(SIGTERM), .serverKilled,
+        ] {
+          let importing = try esctl.start(Self.arguments)
+          try await waitForRows(written + 1000, server, importing)
+          try await Task.sleep(for: .milliseconds(.random(in: 0...20)))
+          switch end {
+          case .signal(SIGKILL):
+            importing.signal(SIGKILL)
+            _ = try await importing.output()
+          case .signal(let number):
+            importing.signal(number)
+            let output = try await importing.output()
+            #expect(output.status == 1 && output.standardError.contains("interrupted"), "\(output.standardError)")
+          case .serverKilled:
+            try await server.kill()
+            let output = try await importing.output()
+            #expect(output.status == 5 && output.standardError.contains("unavailable"), "\(output.standardError)")
+            try await server.restart()
+          }
+          let now = try await beginning(esctl)
+          #expect(now > written && now < Self.rows)
+          written = now
+        }
+        let completed = try #require(await esctl(Self.arguments).lines.first)
+        #expect(completed["added"] as? Int == Self.rows - written && completed["skipped"] as? Int == written)
+        #expect(try await beginning(esctl) == Self.rows)
+        #expect(try #require(await esctl(Self.arguments).lines.first)["added"] as? Int == 0)
+      }
+    }
+
+    @Test("two imports of one file at once: every row once, in the order of the file in each stream", .database)
+    func twoAtOnce() async throws {
+      let esctl = try EsctlRunner(TestDatabase.required)
       defer { esctl.remove() }
       try writeRows(esctl)
-      var written = 0
-      for end in [
-        End.signal(SIGKILL), .serverKilled, .signal(SIGINT), .signal(SIGKILL), .signal(SIGTERM), .serverKilled,
-      ] {
-        let importing = try esctl.start(Self.arguments)
-        try await waitForRows(written + 1000, server, importing)
-        try await Task.sleep(for: .milliseconds(.random(in: 0...20)))
-        switch end {
-        case .signal(SIGKILL):
-          importing.signal(SIGKILL)
-          _ = try importing.output()
-        case .signal(let number):
-          importing.signal(number)
-          let output = try importing.output()
-          #expect(output.status == 1 && output.standardError.contains("interrupted"), "\(output.standardError)")
-        case .serverKilled:
-          try await server.kill()
-          let output = try importing.output()
-          #expect(output.status == 5 && output.standardError.contains("unavailable"), "\(output.standardError)")
-          try await server.restart()
-        }
-        let now = try beginning(esctl)
-        #expect(now > written && now < Self.rows)
-        written = now
+      #expect(try await esctl("keys", "init").status == 0)
+      let outputs = try await esctl.outputs(of: [esctl.start(Self.arguments), esctl.start(Self.arguments)])
+      #expect(outputs.map(\.status) == [0, 0], "\(outputs.map(\.standardError))")
+      #expect(try outputs.compactMap { try $0.lines.first?["added"] as? Int }.reduce(0, +) == Self.rows)
+      var last: [String: Int] = [:]
+      var seen: Set<Int> = []
+      for event in try await esctl("log", "--json").lines {
+        let row = try #require((event["data"] as? [String: String])?["n"].flatMap { Int($0) })
+        let stream = try #require(event["stream"] as? String)
+        #expect(row > last[stream] ?? -1)
+        last[stream] = row
+        seen.insert(row)
       }
-      let completed = try #require(try esctl(Self.arguments).lines.first)
-      #expect(completed["added"] as? Int == Self.rows - written && completed["skipped"] as? Int == written)
-      #expect(try beginning(esctl) == Self.rows)
-      #expect(try #require(try esctl(Self.arguments).lines.first)["added"] as? Int == 0)
+      #expect(seen.count == Self.rows)
     }
-  }
 
-  @Test("two imports of one file at once: every row once, in the order of the file in each stream", .database)
-  func twoAtOnce() throws {
-    let esctl = try EsctlRunner(TestDatabase.required)
-    defer { esctl.remove() }
-    try writeRows(esctl)
-    #expect(try esctl("keys", "init").status == 0)
-    let outputs = try [esctl.start(Self.arguments), esctl.start(Self.arguments)].map { try $0.output() }
-    #expect(outputs.map(\.status) == [0, 0], "\(outputs.map(\.standardError))")
-    #expect(try outputs.compactMap { try $0.lines.first?["added"] as? Int }.reduce(0, +) == Self.rows)
-    var last: [String: Int] = [:]
-    var seen: Set<Int> = []
-    for event in try esctl("log", "--json").lines {
-      let row = try #require((event["data"] as? [String: String])?["n"].flatMap { Int($0) })
-      let stream = try #require(event["stream"] as? String)
-      #expect(row > last[stream] ?? -1)
-      last[stream] = row
-      seen.insert(row)
+    @Test("an exported event that would get another version stops the import there, or is left out", .database)
+    func anotherVersion() async throws {
+      let esctl = try EsctlRunner(TestDatabase.required)
+      defer { esctl.remove() }
+      // In the second batch, so that rows before and behind it travel with it.
+      let lines = (0..<2500).map { row in
+        let version = row == 1237 ? 99999 : row / 5 + 1
+        return
+          "{\"id\":\"\(UUID())\",\"stream\":\"a-\(row % 5)\",\"version\":\(version),\"type\":\"t\",\"data\":\(row)}\n"
+      }
+      try lines.joined().write(
+        to: esctl.folder.appendingPathComponent("events.jsonl"), atomically: true, encoding: .utf8)
+      for added in [1237, 0] {
+        let output = try await esctl("import", "events.jsonl")
+        #expect(output.status == 65 && output.standardError.contains("line 1238: "), "\(output.standardError)")
+        #expect(output.standardError.contains(added == 0 ? "0 events" : "1,237 events"))
+      }
+      func stored() async throws -> [Int?] { try await esctl("log", "--json").lines.map { $0["data"] as? Int } }
+      #expect(try await stored() == Array(0..<1237))
+      // What follows it in its stream does not fit either; the other streams are complete.
+      let output = try await esctl("import", "events.jsonl", "--on-error", "skip", "--json")
+      #expect(output.status == 65)
+      #expect(output.standardError.split(separator: "\n").count == 253)
+      #expect(try await stored() == (0..<2500).filter { $0 < 1237 || $0 % 5 != 1237 % 5 })
     }
-    #expect(seen.count == Self.rows)
-  }
-
-  @Test("an exported event that would get another version stops the import there, or is left out", .database)
-  func anotherVersion() throws {
-    let esctl = try EsctlRunner(TestDatabase.required)
-    defer { esctl.remove() }
-    // In the second batch, so that rows before and behind it travel with it.
-    let lines = (0..<2500).map { row in
-      let version = row == 1237 ? 99999 : row / 5 + 1
-      return "{\"id\":\"\(UUID())\",\"stream\":\"a-\(row % 5)\",\"version\":\(version),\"type\":\"t\",\"data\":\(row)}\n"
-    }
-    try lines.joined().write(
-      to: esctl.folder.appendingPathComponent("events.jsonl"), atomically: true, encoding: .utf8)
-    for added in [1237, 0] {
-      let output = try esctl("import", "events.jsonl")
-      #expect(output.status == 65 && output.standardError.contains("line 1238: "), "\(output.standardError)")
-      #expect(output.standardError.contains(added == 0 ? "0 events" : "1,237 events"))
-    }
-    func stored() throws -> [Int?] { try esctl("log", "--json").lines.map { $0["data"] as? Int } }
-    #expect(try stored() == Array(0..<1237))
-    // What follows it in its stream does not fit either; the other streams are complete.
-    let output = try esctl("import", "events.jsonl", "--on-error", "skip", "--json")
-    #expect(output.status == 65)
-    #expect(output.standardError.split(separator: "\n").count == 253)
-    #expect(try stored() == (0..<2500).filter { $0 < 1237 || $0 % 5 != 1237 % 5 })
   }
 }

@@ -3,97 +3,102 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("What commands print, and where it goes", .database)
-struct OutputTests {
-  private func withEsctl(_ body: (inout EsctlRunner) async throws -> Void) async throws {
-    var esctl = try EsctlRunner(TestDatabase.required)
-    defer { esctl.remove() }
-    for row in 1...3 {
-      #expect(try esctl("append", "a-1", "--type", "t", "--data", "{\"n\":\(row)}").status == 0)
+extension CommandLineTests {
+  @Suite("What commands print, and where it goes", .database)
+  struct OutputTests {
+    private func withEsctl(_ body: (inout EsctlRunner) async throws -> Void) async throws {
+      var esctl = try EsctlRunner(TestDatabase.required)
+      defer { esctl.remove() }
+      for row in 1...3 {
+        #expect(try await esctl("append", "a-1", "--type", "t", "--data", "{\"n\":\(row)}").status == 0)
+      }
+      try await body(&esctl)
     }
-    try await body(&esctl)
-  }
 
-  @Test("--json: every line on standard output is an object")
-  func everyCommand() async throws {
-    try await withEsctl { esctl in
-      for arguments in [
-        ["status"], ["migrate"], ["up"], ["append", "a-2", "--type", "t", "--data", "-"], ["read", "a-1"], ["log"],
-        ["streams"], ["stream", "a-1"], ["keys", "list"], ["doctor"], ["version"], ["export"],
-        ["demo", "--events", "1000"], ["bench", "--seconds", "1", "--writers", "2"],
-      ] {
-        let output = try esctl(arguments + ["--json"], input: "{}")
-        #expect(output.status == 0, "\(arguments) \(output.standardError)")
-        #expect(try !output.lines.isEmpty, "\(arguments)")
-        #expect(output.standardError.isEmpty, "\(arguments) \(output.standardError)")
+    @Test("--json: every line on standard output is an object")
+    func everyCommand() async throws {
+      try await withEsctl { esctl in
+        for arguments in [
+          ["status"], ["migrate"], ["up"], ["append", "a-2", "--type", "t", "--data", "-"], ["read", "a-1"], ["log"],
+          ["streams"], ["stream", "a-1"], ["keys", "list"], ["doctor"], ["version"], ["export"],
+          ["demo", "--events", "1000"], ["bench", "--seconds", "1", "--writers", "2"],
+        ] {
+          let output = try await esctl(arguments + ["--json"], input: "{}")
+          // The tests' server does not wait for its disk, which the doctor finds wrong.
+          #expect(output.status == (arguments == ["doctor"] ? 1 : 0), "\(arguments) \(output.standardError)")
+          #expect(try !output.lines.isEmpty, "\(arguments)")
+          #expect(output.standardError.isEmpty, "\(arguments) \(output.standardError)")
+        }
       }
     }
-  }
 
-  @Test(
-    "--json: an error is one object on standard error",
-    arguments: [
-      ["nonsense"], ["append", "a-1"], ["append", "a-1", "--type", "t", "--data", "{}", "--expect", "soon"],
-      ["append", "a-1", "--type", "t", "--data", "{}", "--expect", "77"], ["append", "a-1", "--type", "t", "--data", "{"],
-      ["read", "a-404"], ["read", "a-1", "--until", "soon"], ["status", "--schema", "Not This"],
-      ["streams", "--schema", "absent"], ["import", "missing.csv", "--stream", "a-{b}", "--type", "t"], ["down"],
-    ])
-  func errors(arguments: [String]) async throws {
-    try await withEsctl { esctl in
-      let output = try esctl(arguments + ["--json"])
-      #expect(output.status != 0 && output.standardOutput.isEmpty)
-      let object = try JSONSerialization.jsonObject(with: Data(output.standardError.utf8)) as? [String: Any]
-      let error = try #require(object?["error"] as? [String: Any])
-      #expect(error["code"] is String && error["message"] is String)
-    }
-  }
-
-  @Test("a reader that has enough ends a command quietly")
-  func pipes() async throws {
-    try await withEsctl { esctl in
-      for command in ["log", "log --follow", "export --json", "streams", "--help"] {
-        let output = try esctl.shell("esctl \(command) | head -n 1")
-        #expect(output.standardOutput.split(separator: "\n").count == 1, "\(command)")
-        #expect(output.standardError.isEmpty, "\(command): \(output.standardError)")
+    @Test(
+      "--json: an error is one object on standard error",
+      arguments: [
+        ["nonsense"], ["append", "a-1"], ["append", "a-1", "--type", "t", "--data", "{}", "--expect", "soon"],
+        ["append", "a-1", "--type", "t", "--data", "{}", "--expect", "77"],
+        ["append", "a-1", "--type", "t", "--data", "{"],
+        ["read", "a-404"], ["read", "a-1", "--until", "soon"], ["status", "--schema", "Not This"],
+        ["streams", "--schema", "absent"], ["import", "missing.csv", "--stream", "a-{b}", "--type", "t"], ["down"],
+      ])
+    func errors(arguments: [String]) async throws {
+      try await withEsctl { esctl in
+        let output = try await esctl(arguments + ["--json"])
+        #expect(output.status != 0 && output.standardOutput.isEmpty)
+        let object = try JSONSerialization.jsonObject(with: Data(output.standardError.utf8)) as? [String: Any]
+        let error = try #require(object?["error"] as? [String: Any])
+        #expect(error["code"] is String && error["message"] is String)
       }
     }
-  }
 
-  @Test("output that cannot be written is a failure", .enabled(if: FileManager.default.fileExists(atPath: "/dev/full")))
-  func diskFull() async throws {
-    try await withEsctl { esctl in
-      for command in ["log > /dev/full", "export > /dev/full", "export --output /dev/full", "status > /dev/full"] {
-        let output = try esctl.shell("esctl \(command)")
-        #expect(output.status == 1, "\(command)")
-        #expect(output.standardError.contains("No space left"), "\(command): \(output.standardError)")
+    @Test("a reader that has enough ends a command quietly")
+    func pipes() async throws {
+      try await withEsctl { esctl in
+        for command in ["log", "log --follow", "export --json", "streams", "--help"] {
+          let output = try await esctl.shell("esctl \(command) | head -n 1")
+          #expect(output.standardOutput.split(separator: "\n").count == 1, "\(command)")
+          #expect(output.standardError.isEmpty, "\(command): \(output.standardError)")
+        }
       }
     }
-  }
 
-  @Test("an export that fails leaves the file that was there; an altered row is named")
-  func alteredRow() async throws {
-    try await withEsctl { esctl in
-      let connection = try await Connection.connect(ConnectionConfiguration(TestDatabase.required.connectionString))
-      defer { connection.close() }
-      let file = esctl.folder.appendingPathComponent("events.jsonl")
-      #expect(try esctl("export", "--output", "events.jsonl").status == 0)
-      let complete = try Data(contentsOf: file)
-      #expect(try FileManager.default.attributesOfItem(atPath: file.path)[.posixPermissions] as? Int == 0o600)
-      try await connection.script(
-        """
-        SET session_replication_role = replica;
-        UPDATE eventstore.events SET data = set_byte(data, length(data) - 1, get_byte(data, length(data) - 1) # 1)
-         WHERE version = 2;
-        """)
+    @Test(
+      "output that cannot be written is a failure", .enabled(if: FileManager.default.fileExists(atPath: "/dev/full")))
+    func diskFull() async throws {
+      try await withEsctl { esctl in
+        for command in ["log > /dev/full", "export > /dev/full", "export --output /dev/full", "status > /dev/full"] {
+          let output = try await esctl.shell("esctl \(command)")
+          #expect(output.status == 1, "\(command)")
+          #expect(output.standardError.contains("No space left"), "\(command): \(output.standardError)")
+        }
+      }
+    }
 
-      let export = try esctl("export", "--output", "events.jsonl")
-      #expect(export.status == 6 && export.standardError.contains("a-1, version 2"), "\(export.standardError)")
-      #expect(try Data(contentsOf: file) == complete)
-      #expect(!FileManager.default.fileExists(atPath: file.path + ".partial"))
+    @Test("an export that fails leaves the file that was there; an altered row is named")
+    func alteredRow() async throws {
+      try await withEsctl { esctl in
+        let connection = try await Connection.connect(ConnectionConfiguration(TestDatabase.required.connectionString))
+        defer { connection.close() }
+        let file = esctl.folder.appendingPathComponent("events.jsonl")
+        #expect(try await esctl("export", "--output", "events.jsonl").status == 0)
+        let complete = try Data(contentsOf: file)
+        #expect(try FileManager.default.attributesOfItem(atPath: file.path)[.posixPermissions] as? Int == 0o600)
+        try await connection.script(
+          """
+          SET session_replication_role = replica;
+          UPDATE eventstore.events SET data = set_byte(data, length(data) - 1, get_byte(data, length(data) - 1) # 1)
+           WHERE version = 2;
+          """)
 
-      let read = try esctl("read", "a-1", "--json")
-      #expect(read.status == 6)
-      #expect(try read.lines.map { $0["error"] == nil } == [true, false, true])
+        let export = try await esctl("export", "--output", "events.jsonl")
+        #expect(export.status == 6 && export.standardError.contains("a-1, version 2"), "\(export.standardError)")
+        #expect(try Data(contentsOf: file) == complete)
+        #expect(!FileManager.default.fileExists(atPath: file.path + ".partial"))
+
+        let read = try await esctl("read", "a-1", "--json")
+        #expect(read.status == 6)
+        #expect(try read.lines.map { $0["error"] == nil } == [true, false, true])
+      }
     }
   }
 }

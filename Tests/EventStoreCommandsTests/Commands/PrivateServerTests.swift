@@ -2,91 +2,98 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("The private PostgreSQL", .serialized)
-struct PrivateServerTests {
-  private func withEsctl(_ body: (inout EsctlRunner) async throws -> Void) async throws {
-    var esctl = try EsctlRunner(nil)
-    esctl.environment["EVENTSTORE_KEYRING"] = nil
-    defer {
-      _ = try? esctl("down")
-      esctl.remove()
+extension CommandLineTests {
+  @Suite("The private PostgreSQL", .serialized)
+  struct PrivateServerTests {
+    private func withEsctl(_ body: (inout EsctlRunner) async throws -> Void) async throws {
+      var esctl = try EsctlRunner(nil)
+      esctl.environment["EVENTSTORE_KEYRING"] = nil
+      defer { esctl.remove() }
+      do {
+        try await body(&esctl)
+      } catch {
+        _ = try await esctl("down")
+        throw error
+      }
+      _ = try await esctl("down")
     }
-    try await body(&esctl)
-  }
 
-  @Test("commands that only read make nothing; several first appends at once make one cluster and one keyring")
-  func firstUse() async throws {
-    try await withEsctl { esctl in
-      let folder = esctl.folder.appendingPathComponent(".eventstore")
-      for arguments in [["read", "a-1"], ["log", "--follow"], ["streams"], ["export"], ["keys", "list"]] {
-        let output = try esctl(arguments)
-        #expect(output.status == 4 && output.standardError.contains("esctl up"), "\(arguments) \(output.standardError)")
-      }
-      #expect(try esctl("status").status == 0)
-      #expect(try esctl("down").status == 0)
-      #expect(!FileManager.default.fileExists(atPath: folder.path))
-
-      let appends = try (1...4).map {
-        try esctl.start(["append", "a-\($0)", "--type", "t", "--data", "{\"text\":\"in the clear\"}"])
-      }
-      let outputs = try appends.map { try $0.output() }
-      #expect(outputs.map(\.status) == [0, 0, 0, 0], "\(outputs.map(\.standardError))")
-      #expect(outputs.count { $0.standardError.contains("created the keyring") } == 1)
-      let data = try esctl("log", "--json").lines.map { ($0["data"] as? [String: String])?["text"] }
-      #expect(data == Array(repeating: "in the clear", count: 4))
-
-      // A slip in the schema's name makes no store.
-      #expect(try esctl("streams", "--schema", "slip").status == 4)
-      #expect(try esctl("status", "--schema", "slip", "--json").lines.first?["migration"] as? String == "no store")
-
-      for state in [true, false] {
-        #expect(try esctl("down", "--json").lines.first?["stopped"] as? Bool == state)
-      }
-      #expect(try esctl.shell("grep -rlaF 'in the clear' .eventstore").standardOutput.isEmpty)
-      for _ in 1...2 { #expect(try esctl("up", "--json").lines.first?["migrationsApplied"] as? Int == 0) }
-      #expect(try esctl("read", "a-3", "--json").lines.count == 1)
-    }
-  }
-
-  @Test("log --follow prints what is committed, across a restart of the server, until SIGINT: that is no failure")
-  func follow() async throws {
-    try await withEsctl { esctl in
-      func append(_ number: Int) throws {
-        #expect(try esctl("append", "a-1", "--type", "t", "--data", "\(number)").status == 0)
-      }
-      func wait(for following: EsctlRunner.Running, lines: Int) async throws {
-        let deadline = ContinuousClock.now + .seconds(20)
-        while try following.printed.split(separator: "\n").count < lines, .now < deadline {
-          try await Task.sleep(for: .milliseconds(10))
+    @Test("commands that only read make nothing; several first appends at once make one cluster and one keyring")
+    func firstUse() async throws {
+      try await withEsctl { esctl in
+        let folder = esctl.folder.appendingPathComponent(".eventstore")
+        for arguments in [["read", "a-1"], ["log", "--follow"], ["streams"], ["export"], ["keys", "list"]] {
+          let output = try await esctl(arguments)
+          #expect(
+            output.status == 4 && output.standardError.contains("esctl up"), "\(arguments) \(output.standardError)")
         }
-      }
-      try append(1)
-      let following = try esctl.start(["log", "--follow", "--json"])
-      try await wait(for: following, lines: 1)
-      try append(2)
-      try await wait(for: following, lines: 2)
-      #expect(try esctl("down").status == 0)
-      try append(3)
-      try await wait(for: following, lines: 3)
-      following.signal(SIGINT)
-      let output = try following.output()
-      #expect(output.status == 0 && output.standardError.isEmpty, "\(output.standardError)")
-      #expect(try output.lines.map { $0["data"] as? Int } == [1, 2, 3])
-    }
-  }
+        #expect(try await esctl("status").status == 0)
+        #expect(try await esctl("down").status == 0)
+        #expect(!FileManager.default.fileExists(atPath: folder.path))
 
-  @Test(
-    "SIGINT ends a command that waits for input",
-    arguments: [["append", "a-1", "--type", "t", "--data", "-"], ["import", "-", "--format", "jsonl"]])
-  func silentInput(arguments: [String]) async throws {
-    try await withEsctl { esctl in
-      #expect(try esctl("up").status == 0)
-      let waiting = try esctl.start(arguments, input: nil)
-      try await Task.sleep(for: .milliseconds(700))
-      waiting.signal(SIGINT)
-      let output = try waiting.output()
-      #expect(output.status == 1 && output.standardError.contains("interrupted"), "\(output.standardError)")
-      #expect(try esctl("log").standardOutput.isEmpty)
+        let appends = try (1...4).map {
+          try esctl.start(["append", "a-\($0)", "--type", "t", "--data", "{\"text\":\"in the clear\"}"])
+        }
+        let outputs = try await esctl.outputs(of: appends)
+        #expect(outputs.map(\.status) == [0, 0, 0, 0], "\(outputs.map(\.standardError))")
+        #expect(outputs.count { $0.standardError.contains("created the keyring") } == 1)
+        let data = try await esctl("log", "--json").lines.map { ($0["data"] as? [String: String])?["text"] }
+        #expect(data == Array(repeating: "in the clear", count: 4))
+
+        // A slip in the schema's name makes no store.
+        #expect(try await esctl("streams", "--schema", "slip").status == 4)
+        #expect(
+          try await esctl("status", "--schema", "slip", "--json").lines.first?["migration"] as? String == "no store")
+
+        for state in [true, false] {
+          #expect(try await esctl("down", "--json").lines.first?["stopped"] as? Bool == state)
+        }
+        #expect(try await esctl.shell("grep -rlaF 'in the clear' .eventstore").standardOutput.isEmpty)
+        for _ in 1...2 { #expect(try await esctl("up", "--json").lines.first?["migrationsApplied"] as? Int == 0) }
+        #expect(try await esctl("read", "a-3", "--json").lines.count == 1)
+      }
+    }
+
+    @Test("log --follow prints what is committed, across a restart of the server, until SIGINT: that is no failure")
+    func follow() async throws {
+      try await withEsctl { esctl in
+        func append(_ number: Int) async throws {
+          #expect(try await esctl("append", "a-1", "--type", "t", "--data", "\(number)").status == 0)
+        }
+        func wait(for following: EsctlRunner.Running, lines: Int) async throws {
+          let deadline = ContinuousClock.now + .seconds(20)
+          while try following.printed.split(separator: "\n").count < lines, .now < deadline {
+            try await Task.sleep(for: .milliseconds(10))
+          }
+        }
+        try await append(1)
+        let following = try esctl.start(["log", "--follow", "--json"])
+        try await wait(for: following, lines: 1)
+        try await append(2)
+        try await wait(for: following, lines: 2)
+        #expect(try await esctl("down").status == 0)
+        try await append(3)
+        try await wait(for: following, lines: 3)
+        following.signal(SIGINT)
+        let output = try await following.output()
+        #expect(output.status == 0 && output.standardError.isEmpty, "\(output.standardError)")
+        #expect(try output.lines.map { $0["data"] as? Int } == [1, 2, 3])
+      }
+    }
+
+    @Test(
+      "SIGINT ends a command that waits for input",
+      arguments: [["append", "a-1", "--type", "t", "--data", "-"], ["import", "-", "--format", "jsonl"]])
+    func silentInput(arguments: [String]) async throws {
+      try await withEsctl { esctl in
+        #expect(try await esctl("up").status == 0)
+        let waiting = try esctl.start(arguments, input: nil)
+        try await Task.sleep(for: .milliseconds(700))
+        waiting.signal(SIGINT)
+        let output = try await waiting.output()
+        #expect(output.status == 1 && output.standardError.contains("interrupted"), "\(output.standardError)")
+        #expect(try await esctl("log").standardOutput.isEmpty)
+      }
     }
   }
 }
