@@ -27,9 +27,9 @@ extension Connection {
       guard var descriptor = state.withLock({ $0.pollDescriptor }) else { return }
       // In slices: a connection that fails meanwhile does not wake this thread.
       let milliseconds = min(max(1, end.milliseconds(from: .now)), Self.sliceMilliseconds)
-      if poll(&descriptor, 1, Int32(milliseconds)) > 0 {
-        advance(as: .caller, readable: descriptor.revents & ~Int16(POLLOUT) != 0)
-      }
+      let isReady = poll(&descriptor, 1, Int32(milliseconds)) > 0
+      // After a slice without an event, too: the TLS library may hold bytes that it has decrypted.
+      advance(as: .caller, readable: !isReady || descriptor.revents & ~Int16(POLLOUT) != 0)
     }
     state.withLock { $0.mover = .none }
   }

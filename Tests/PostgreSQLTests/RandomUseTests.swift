@@ -36,11 +36,22 @@ struct RandomUseTests {
 
   /// One random act; `true` if it left a mark in the table.
   private static func step(of pool: ConnectionPool, mark: Int, _ numbers: inout SeededNumbers) async throws -> Bool {
-    switch Int.random(in: 0..<8, using: &numbers) {
+    switch Int.random(in: 0..<9, using: &numbers) {
     case 0:
       let value = Bytea([UInt8](repeating: UInt8(mark % 256), count: Int.random(in: 0...300_000, using: &numbers)))
       let rows = try await pool.execute(echo, Parameters(value))
       #expect(rows.holds(value.bytes))
+    case 8:
+      let value = Bytea([UInt8](repeating: UInt8(mark % 256), count: Int.random(in: 0...300_000, using: &numbers)))
+      let limit = Duration.microseconds(Int.random(in: 0...500, using: &numbers))
+      try await pool.withConnection { connection in
+        // Two behind each other: a thread that waits for the second may find the first on its way.
+        let first = connection.send(echo, Parameters(value))
+        let second = connection.send(nap, Parameters(mark, 0.0005))
+        let napped = try await second.outcome(waitingFor: limit).get()
+        let echoed = try await first.outcome(waitingFor: limit).get()
+        #expect(napped.int64(0, 0) == Int64(mark) && echoed.holds(value.bytes))
+      }
     case 1:
       let error = try await failure { try await pool.execute(divide, Parameters(0)) }
       #expect(error.sqlState == "22012")

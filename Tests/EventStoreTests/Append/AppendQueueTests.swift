@@ -46,6 +46,30 @@ struct AppendQueueTests {
     #expect(queue.isIdle)
   }
 
+  @Test("a caller counts as alone until it meets another, and again after a while")
+  func alone() throws {
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 2))
+    func next(_ stream: StreamName) throws -> AppendQueue.Batch {
+      queue.enqueue(Self.request(stream))
+      return try Self.batch(&queue)
+    }
+    let first = try next("a-1")
+    let second = try next("b-1")
+    #expect(first.isAlone && !second.isAlone)
+    queue.finish(first)
+    queue.finish(second)
+    var lonely = 0
+    for _ in 0..<1000 {
+      let batch = try next("a-1")
+      if batch.isAlone { lonely += 1 }
+      queue.finish(batch)
+    }
+    #expect((500..<1000).contains(lonely))
+    queue.waitedInVain()
+    let afterwards = try next("a-1")
+    #expect(!afterwards.isAlone)
+  }
+
   @Test("what comes while all lanes are busy travels together")
   func together() throws {
     var queue = AppendQueue(AppendQueue.Limits(lanes: 1))
