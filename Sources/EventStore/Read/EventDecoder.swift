@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import Glibc
 internal import PostgreSQL
 
 /// Turns rows of the events table into recorded events: finds names and keys, opens payloads.
@@ -7,15 +8,16 @@ internal import PostgreSQL
 final class EventDecoder {
   private let directory: StreamDirectory
   private let keys: DataKeys
-  private let plaintextCategories: PlaintextCategories
-  private var names: [Int64: StreamName] = [:]
-  private var opened: [UUID: Result<DataKey, PayloadError>] = [:]
-  private var types: [String] = []
+  private var opener: EventOpener
+
+  private static let cores = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+  /// Fewer are opened faster than another thread is woken.
+  private static let rowsWorthATask = 256
 
   init(_ directory: StreamDirectory, _ keys: DataKeys, _ plaintextCategories: PlaintextCategories) {
     self.directory = directory
     self.keys = keys
-    self.plaintextCategories = plaintextCategories
+    opener = EventOpener(plaintextCategories: plaintextCategories)
   }
 
   /// The columns of every query that reads events.
@@ -44,14 +46,14 @@ final class EventDecoder {
       let stream = rows.int64(row, Column.streamID)
       if stream != lastStream {
         lastStream = stream
-        if names[stream] == nil {
-          if let name = directory.name(of: stream) { names[stream] = name } else { unknownStreams.insert(stream) }
+        if opener.names[stream] == nil {
+          if let name = directory.name(of: stream) { opener.names[stream] = name } else { unknownStreams.insert(stream) }
         }
       }
       if case .sealed(let id)? = try? Envelope.header(of: rows.bytes(row, Column.data)), id != lastKey {
         lastKey = id
-        if opened[id] == nil {
-          if let key = keys.key(id) { opened[id] = key } else { unknownKeys.insert(id) }
+        if opener.keys[id] == nil {
+          if let key = keys.key(id) { opener.keys[id] = key } else { unknownKeys.insert(id) }
         }
       }
     }
@@ -59,23 +61,62 @@ final class EventDecoder {
       let lease = try await lookUp()
       if !unknownStreams.isEmpty {
         try await directory.fetchNames(of: Array(unknownStreams), lease.connection)
-        for id in unknownStreams { names[id] = directory.name(of: id) }
+        for id in unknownStreams { opener.names[id] = directory.name(of: id) }
       }
       if !unknownKeys.isEmpty {
         try await keys.fetch(ids: Array(unknownKeys), lease.connection)
-        for id in unknownKeys { opened[id] = keys.key(id) }
+        for id in unknownKeys { opener.keys[id] = keys.key(id) }
       }
     }
-    var events: [RecordedEvent] = []
-    events.reserveCapacity(rows.count)
-    for row in 0..<rows.count { events.append(event(rows, row)) }
+    let events = await opened(rows)
     // What a scan over many streams met is not kept for ever.
-    if names.count > 50_000 { names = [:] }
-    if opened.count > 50_000 { opened = [:] }
+    if opener.names.count > 50_000 { opener.names = [:] }
+    if opener.keys.count > 50_000 { opener.keys = [:] }
     return events
   }
 
-  private func event(_ rows: Rows, _ row: Int) -> RecordedEvent {
+  /// All rows' events, in order; many of them on several cores.
+  private func opened(_ rows: Rows) async -> [RecordedEvent] {
+    let parts = min(Self.cores, rows.count / Self.rowsWorthATask)
+    guard parts > 1 else { return opener.events(rows, 0..<rows.count) }
+    let bounds = (0...parts).map { $0 * rows.count / parts }
+    let (opener, first) = (opener, bounds[0]..<bounds[1])
+    return await withTaskGroup(of: (part: Int, events: [RecordedEvent]).self) { group in
+      for part in 1..<parts {
+        group.addTask {
+          var own = opener
+          return (part, own.events(rows, bounds[part]..<bounds[part + 1]))
+        }
+      }
+      var events = self.opener.events(rows, first)
+      var rest = [[RecordedEvent]](repeating: [], count: parts)
+      for await (part, events) in group { rest[part] = events }
+      events.reserveCapacity(rows.count)
+      for part in rest { events += part }
+      return events
+    }
+  }
+}
+
+/// Opens events whose streams' names and keys are at hand. A copy on another thread does as well.
+struct EventOpener: Sendable {
+  let plaintextCategories: PlaintextCategories
+  var names: [Int64: StreamName] = [:]
+  var keys: [UUID: Result<DataKey, PayloadError>] = [:]
+  private var types: [String] = []
+
+  private typealias Column = EventDecoder.Column
+
+  init(plaintextCategories: PlaintextCategories) { self.plaintextCategories = plaintextCategories }
+
+  mutating func events(_ rows: Rows, _ range: Range<Int>) -> [RecordedEvent] {
+    var events: [RecordedEvent] = []
+    events.reserveCapacity(range.count)
+    for row in range { events.append(event(rows, row)) }
+    return events
+  }
+
+  private mutating func event(_ rows: Rows, _ row: Int) -> RecordedEvent {
     let id = rows.uuid(row, Column.eventID)
     let streamID = rows.int64(row, Column.streamID)
     // A stream row cannot be deleted; if someone did, the event is still shown.
@@ -112,7 +153,7 @@ final class EventDecoder {
         try plaintextCategories.check(stream: context.stream)
         return .success(try Envelope.open(data, key: nil, context: context))
       case .sealed(let id):
-        guard let key = try opened[id]?.get() else { throw .dataKeyMissing(key: id.uuidString.lowercased()) }
+        guard let key = try keys[id]?.get() else { throw .dataKeyMissing(key: id.uuidString.lowercased()) }
         return .success(try Envelope.open(data, key: key, context: context))
       }
     } catch {
@@ -121,7 +162,7 @@ final class EventDecoder {
   }
 
   /// The type as a string, without making one for every event.
-  private func interned(_ bytes: UnsafeRawBufferPointer) -> String {
+  private mutating func interned(_ bytes: UnsafeRawBufferPointer) -> String {
     for index in types.indices {
       let isSame = types[index].utf8.withContiguousStorageIfAvailable { candidate in
         candidate.count == bytes.count && bytes.elementsEqual(candidate)
