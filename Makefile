@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint format bench clean
+.PHONY: help setup build demo test lint format bench docs clean
 
 # Empty, or `--static-swift-stdlib`: a binary that needs no Swift runtime beside it.
 RELEASE_FLAGS ?= --static-swift-stdlib
@@ -36,6 +36,18 @@ format: ## Formats the Swift files in place.
 
 bench: setup ## Measures the store beside plain PostgreSQL.
 	swift run -c release --package-path Benchmarks benchmarks $(ARGUMENTS)
+
+docs: setup ## Builds the reference documentation, in .build/docs.
+	rm -rf .build/docs .build/symbols && mkdir -p .build/docs .build/symbols
+	swift build --target EventStore -Xswiftc -emit-symbol-graph -Xswiftc -emit-symbol-graph-dir \
+	  -Xswiftc "$(CURDIR)/.build/symbols" -Xswiftc -symbol-graph-minimum-access-level -Xswiftc public \
+	  --scratch-path .build/docs-build
+	for module in PostgreSQL EventStore; do \
+	  mkdir -p .build/symbols/only-$$module && cp .build/symbols/$$module*.symbols.json .build/symbols/only-$$module && \
+	  docc convert Sources/$$module/Documentation.docc --additional-symbol-graph-dir .build/symbols/only-$$module \
+	    --fallback-display-name $$module --fallback-bundle-identifier eventstore.$$module \
+	    --output-path .build/docs/$$module || exit 1; \
+	done
 
 clean: ## Removes what was built. Data in .eventstore stays.
 	rm -rf .build Benchmarks/.build

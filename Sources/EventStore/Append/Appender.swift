@@ -147,7 +147,8 @@ final class Appender: Sendable {
       switch await connection(of: lane) {
       case .success(let connection):
         switch await AppendCall.run(
-          requests, mayBePlaced: !wasSent, on: connection, queries, waitingFor: limit) {
+          requests, mayBePlaced: !wasSent, on: connection, queries, waitingFor: limit)
+        {
         case .success(let verdicts): return .success((verdicts, connection))
         case .failure(let failure):
           error = failure

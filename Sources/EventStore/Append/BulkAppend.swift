@@ -253,7 +253,8 @@ public final class BulkAppend {
         }
         for (name, id) in ids {
           let isPlain = log.plaintextCategories.contains(stream: name)
-          streams[name] = Stream(log.directory.learn(name, id: id), version: versions[id] ?? 0, isPlain: isPlain, known: known[id] ?? [])
+          streams[name] = Stream(
+            log.directory.learn(name, id: id), version: versions[id] ?? 0, isPlain: isPlain, known: known[id] ?? [])
           if !isPlain, log.keys.current(for: name.description) == nil { subjects.insert(name.description) }
         }
       }

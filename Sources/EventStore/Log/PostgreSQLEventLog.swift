@@ -126,7 +126,7 @@ public final class PostgreSQLEventLog: EventLog {
     let announcer = Announcer(queries, hints)
     appender = Appender(
       pool: pool, queries: queries, limits: AppendQueue.Limits(lanes: configuration.appendLanes),
-      patience: configuration.appendPatience, logger: configuration.logger, 
+      patience: configuration.appendPatience, logger: configuration.logger,
       onLoss: {
         directory.forget()
         keys.forget()

@@ -47,7 +47,11 @@ final class EventDecoder {
       if stream != lastStream {
         lastStream = stream
         if opener.names[stream] == nil {
-          if let name = directory.name(of: stream) { opener.names[stream] = name } else { unknownStreams.insert(stream) }
+          if let name = directory.name(of: stream) {
+            opener.names[stream] = name
+          } else {
+            unknownStreams.insert(stream)
+          }
         }
       }
       if case .sealed(let id)? = try? Envelope.header(of: rows.bytes(row, Column.data)), id != lastKey {
