@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import EmbeddedPostgreSQL
 internal import EventStore
 internal import FoundationEssentials
+internal import Glibc
 internal import PostgreSQL
 internal import Subprocess
 internal import SystemPackage
@@ -201,5 +202,15 @@ struct StoreOptions: ParsableArguments {
       if case .keyringExists = error { return try Keyring.open(file: keyringPath) }
       throw error
     }
+  }
+}
+
+extension StoreOptions {
+  /// Bytes that are left on the disk of the private PostgreSQL; `nil` where there is none, or the system does not say.
+  var freeBytes: Int? {
+    guard isEmbedded else { return nil }
+    var disk = statvfs()
+    guard statvfs(directoryPath, &disk) == 0 else { return nil }
+    return Int(disk.f_bavail) * Int(disk.f_frsize)
   }
 }

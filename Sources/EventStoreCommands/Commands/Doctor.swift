@@ -21,6 +21,7 @@ struct Doctor: AsyncParsableCommand {
     report.add(
       "AES", EncryptionSupport.isAvailable, "AES-256-GCM is available", EncryptionError.aesUnavailable.description)
     await checkKeyring(&report)
+    checkDisk(&report)
     try await checkServer(&report)
     report.print(json: store.json)
     if report.hasFailures { throw ExitCode(ExitStatus.failed.rawValue) }
@@ -40,6 +41,22 @@ struct Doctor: AsyncParsableCommand {
       }
     } catch {
       report.fail("keyring", "\(error)", nil)
+    }
+  }
+
+  private static let scarceBytes = 1 << 30
+  /// PostgreSQL makes its log in files of 16 MiB, and stops where it cannot.
+  private static let tooFewBytes = 64 << 20
+
+  private func checkDisk(_ report: inout DoctorReport) {
+    guard let free = store.freeBytes else { return }
+    let finding = "\(Quantity.bytes(free)) are left where \(store.directoryPath) lies"
+    let advice =
+      "free some: without room the server stops; what was committed is safe, and it goes on when there is room"
+    switch free {
+    case ..<Self.tooFewBytes: report.fail("disk", finding, advice)
+    case ..<Self.scarceBytes: report.warn("disk", finding, advice)
+    default: report.pass("disk", finding)
     }
   }
 

@@ -171,6 +171,9 @@ struct Import: AsyncParsableCommand {
     case AppendError.unavailable(let cause), AppendError.outcomeUnknown(let cause):
       problem = CommandFailure(.unavailable, "unavailable", "the database is unavailable: \(cause)")
       if store.isEmbedded { problem.description += " (its log: \(store.directoryPath)/postgres.log)" }
+      if let free = store.freeBytes, free < 64 << 20 {
+        problem.description += " (its disk is full: \(Quantity.bytes(free)) are left)"
+      }
     case AppendError.database(let cause):
       problem = CommandFailure(.failed, "database", "the database refused a batch: \(cause)")
     default: problem = CommandFailure(error)
