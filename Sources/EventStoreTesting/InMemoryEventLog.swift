@@ -11,6 +11,7 @@ public final class InMemoryEventLog: EventLog {
   private let now: @Sendable () -> Date
   private let store = Mutex(Store())
   private let arrivals = Arrivals()
+  public let snapshots: (any SnapshotStore)? = InMemorySnapshots()
 
   private struct Store {
     /// The whole log: the event at index `i` has position `i + 1`.

@@ -34,6 +34,8 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.append_events TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.stream_ids TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.register_master_key TO %I', store, writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.save_snapshot TO %I', store, writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.delete_snapshots TO %I', store, writer);
   END IF;
 END
 $$;

@@ -103,7 +103,7 @@ public struct EventCodec: Sendable {
   }
 
   /// Where a Codable error points to, without the values that its text may quote.
-  private static func reason(_ error: any Error) -> String {
+  static func reason(_ error: any Error) -> String {
     guard let error = error as? DecodingError else { return "\(type(of: error))" }
     func path(_ context: DecodingError.Context, _ last: (any CodingKey)? = nil) -> String {
       (context.codingPath + (last.map { [$0] } ?? [])).map(\.stringValue).joined(separator: ".")

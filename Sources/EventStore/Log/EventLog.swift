@@ -30,6 +30,9 @@ public protocol EventLog: Sendable {
 
   /// The last version of a stream, or `nil` if it has no events.
   func version(of stream: StreamName) async throws(ReadError) -> Int?
+
+  /// Where snapshots are kept; `nil`: nowhere, and every load is a full replay.
+  var snapshots: (any SnapshotStore)? { get }
 }
 
 /// Which part of a stream to read, and in which direction.
@@ -77,6 +80,8 @@ public struct LogFilter: Sendable, Hashable {
 }
 
 extension EventLog {
+  public var snapshots: (any SnapshotStore)? { nil }
+
   /// Appends `events` to the end of `stream`: all of them, or none.
   ///
   /// - Parameters:

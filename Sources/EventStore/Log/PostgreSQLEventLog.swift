@@ -409,6 +409,8 @@ public final class PostgreSQLEventLog: EventLog {
     }
   }
 
+  public var snapshots: (any SnapshotStore)? { PostgreSQLSnapshots(log: self) }
+
   func makeDecoder() -> EventDecoder { EventDecoder(directory, keys, plaintextCategories) }
 
   func reading<R>(_ body: () async throws(PostgreSQLError) -> R) async throws(ReadError) -> R {

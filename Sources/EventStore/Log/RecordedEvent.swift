@@ -16,6 +16,8 @@ public struct RecordedEvent: Sendable {
   public let metadata: Metadata
   /// The payload, opened; or why it cannot be opened. One unreadable payload spoils no other event.
   public let payload: Result<Payload, PayloadError>
+  /// The data key that the payload is sealed under; `nil` where it is in the clear.
+  package let keyID: UUID?
 
   /// When it happened: ``occurredAt`` where there is one, else ``recordedAt``.
   public var time: Date { occurredAt ?? recordedAt }
@@ -23,6 +25,15 @@ public struct RecordedEvent: Sendable {
   public init(
     id: UUID, stream: StreamName, version: Int, position: Position, type: String, schemaVersion: Int,
     recordedAt: Date, occurredAt: Date? = nil, metadata: Metadata = Metadata(), payload: Result<Payload, PayloadError>
+  ) {
+    self.init(
+      id: id, stream: stream, version: version, position: position, type: type, schemaVersion: schemaVersion,
+      recordedAt: recordedAt, occurredAt: occurredAt, metadata: metadata, payload: payload, keyID: nil)
+  }
+
+  package init(
+    id: UUID, stream: StreamName, version: Int, position: Position, type: String, schemaVersion: Int,
+    recordedAt: Date, occurredAt: Date?, metadata: Metadata, payload: Result<Payload, PayloadError>, keyID: UUID?
   ) {
     self.id = id
     self.stream = stream
@@ -34,6 +45,7 @@ public struct RecordedEvent: Sendable {
     self.occurredAt = occurredAt
     self.metadata = metadata
     self.payload = payload
+    self.keyID = keyID
   }
 }
 

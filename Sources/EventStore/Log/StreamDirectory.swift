@@ -74,6 +74,13 @@ final class StreamDirectory: Sendable {
   /// taken back what was seen.
   func forget() { known.withLock { $0 = Known() } }
 
+  /// A stream's entry, looked up where this process has not met it; `nil` for one without events.
+  func entry(of stream: StreamName, _ connection: Connection) async throws(PostgreSQLError) -> Entry? {
+    if let entry = entry(of: stream) { return entry }
+    try await fetchIDs(of: [stream], connection)
+    return entry(of: stream)
+  }
+
   /// Looks names up in the store.
   func fetchIDs(of streams: [StreamName], _ connection: Connection) async throws(PostgreSQLError) {
     let names = BinaryArray(streams.map(\.description))

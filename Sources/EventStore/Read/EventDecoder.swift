@@ -132,6 +132,8 @@ struct EventOpener: Sendable {
     let metadata = rows.bytes(row, Column.metadata)
     let data = rows.bytes(row, Column.data)
 
+    var keyID: UUID?
+    if case .sealed(let id)? = try? Envelope.header(of: data) { keyID = id }
     var name = stream.description
     let payload = name.withUTF8 { stream -> Result<Payload, PayloadError> in
       open(
@@ -145,7 +147,7 @@ struct EventOpener: Sendable {
       position: Position(rows.int64(row, Column.position)), type: interned(type), schemaVersion: schemaVersion,
       recordedAt: Date(microsecondsSince2000: rows.int64(row, Column.recordedAt)),
       occurredAt: occurredAt.map { Date(microsecondsSince2000: $0) },
-      metadata: hasMetadata ? Metadata(trusted: Array(metadata)) : Metadata(), payload: payload)
+      metadata: hasMetadata ? Metadata(trusted: Array(metadata)) : Metadata(), payload: payload, keyID: keyID)
   }
 
   private func open(

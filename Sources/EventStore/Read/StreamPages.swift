@@ -68,12 +68,7 @@ final class StreamPages: EventPageSource {
     progress = .finished
     guard left > 0 else { return }
     let lease = try await log.pool.lease()
-    var entry = log.directory.entry(of: stream)
-    if entry == nil {
-      try await log.directory.fetchIDs(of: [stream], lease.connection)
-      entry = log.directory.entry(of: stream)
-    }
-    guard let entry else { return }
+    guard let entry = try await log.directory.entry(of: stream, lease.connection) else { return }
     send(lease, entry, after: nil)
   }
 

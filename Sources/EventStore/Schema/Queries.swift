@@ -22,6 +22,11 @@ struct Queries: Sendable {
   let notify: Statement
   let streamIDs: Statement
   let streamEvents: Statement
+  let latestSnapshot: Statement
+  let saveSnapshot: Statement
+  let listSnapshots: Statement
+  let deleteSnapshots: Statement
+  let grownStreams: Statement
   /// What appenders notify and readers listen to.
   let channel: String
 
@@ -46,6 +51,11 @@ struct Queries: Sendable {
     notify = statement(SQL.`queries/notify`)
     streamIDs = statement(SQL.`queries/stream_ids`)
     streamEvents = statement(SQL.`queries/stream_events`)
+    latestSnapshot = statement(SQL.`queries/latest_snapshot`)
+    saveSnapshot = statement(SQL.`queries/save_snapshot`)
+    listSnapshots = statement(SQL.`queries/list_snapshots`)
+    deleteSnapshots = statement(SQL.`queries/delete_snapshots`)
+    grownStreams = statement(SQL.`queries/grown_streams`)
     channel = "\(schema.name)_appended"
   }
 }

@@ -1,0 +1,160 @@
+public import FoundationEssentials
+
+/// The events of one kind of aggregate: an enum with a case for each.
+///
+/// ```swift
+/// enum AccountEvent: AggregateEvent {
+///   case opened(owner: String)
+///   case deposited(cents: Int)
+///
+///   // The stored types: declared, so that renaming a case changes nothing in the log.
+///   enum CodingKeys: String, CodingKey, CaseIterable {
+///     case opened = "account.opened"
+///     case deposited = "account.deposited"
+///   }
+/// }
+/// ```
+///
+/// `deposited(cents: 5)` is stored with the type `account.deposited` and the payload `{"cents":5}`. A case with one
+/// value that has no label is stored as that value's own JSON. Leave `Codable` to the compiler.
+public protocol AggregateEvent: Codable, Sendable {
+  /// The stored type of each case.
+  associatedtype CodingKeys: CodingKey & CaseIterable & RawRepresentable & Hashable where CodingKeys.RawValue == String
+
+  /// The version of the payload's shape, from 1; default 1 for every case. Raise it when the shape changes, and give
+  /// the store an ``EventCodec`` with an upcaster.
+  static func schemaVersion(of type: CodingKeys) -> Int
+}
+
+extension AggregateEvent {
+  public static func schemaVersion(of type: CodingKeys) -> Int { 1 }
+
+  /// The stored types of all cases.
+  public static var eventTypes: [String] { CodingKeys.allCases.map(\.rawValue) }
+}
+
+extension EventCodec {
+  /// The event as it is to be appended.
+  ///
+  /// - Throws: ``CodecError/encoding(type:reason:)``.
+  public func encode<E: AggregateEvent>(
+    _ event: E, metadata: Metadata = Metadata(), subject: String? = nil, id: UUID = .v7()
+  ) throws(CodecError) -> EventData {
+    do {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+      // The compiler's Codable makes {"type":{…}}.
+      let json = Array(try encoder.encode(event))
+      let members = try JSONText.topLevelMembers(of: json)
+      guard members.count == 1, let key = E.CodingKeys(rawValue: members[0].key) else {
+        throw CodecError.encoding(type: "\(E.self)", reason: "its Codable is not the compiler's own for an enum")
+      }
+      var payload = Array(json[members[0].value])
+      let labels = try JSONText.topLevelMembers(of: payload)
+      if labels.count == 1, labels[0].key == "_0" { payload = Array(payload[labels[0].value]) }
+      return EventData(
+        id: id, type: key.rawValue, schemaVersion: E.schemaVersion(of: key),
+        payload: Payload(bytes: payload, content: .json), metadata: metadata, subject: subject)
+    } catch let error as CodecError {
+      throw error
+    } catch {
+      // Of the error only its kind: its text may quote the payload.
+      throw .encoding(type: "\(E.self)", reason: "\(Swift.type(of: error))")
+    }
+  }
+
+  /// The event as a case of `E`, raised by the upcasters to the case's schema version.
+  ///
+  /// - Throws: ``CodecError``: a type that is no case of `E`, a schema version without an upcaster, a payload that
+  ///   cannot be opened or decoded.
+  public func decode<E: AggregateEvent>(_ event: RecordedEvent, as type: E.Type) throws(CodecError) -> E {
+    guard let key = E.CodingKeys(rawValue: event.type) else { throw .unknownType(event.type, known: E.eventTypes) }
+    let (payload, version) = try upcasted(event)
+    let expected = E.schemaVersion(of: key)
+    guard version == expected else {
+      throw .schemaVersion(type: event.type, found: version, expected: expected)
+    }
+    do {
+      return try JSONDecoder().decode(Case<E>.self, from: Data(payload.bytes), configuration: event.type).event
+    } catch {
+      throw .decoding(type: event.type, event: event.id, reason: Self.reason(error))
+    }
+  }
+}
+
+/// An event that is decoded from its payload alone: the case is known from the stored type.
+private struct Case<E: AggregateEvent>: DecodableWithConfiguration {
+  let event: E
+
+  init(from decoder: any Decoder, configuration type: String) throws {
+    event = try E(from: CaseDecoder(type: type, payload: decoder))
+  }
+}
+
+/// Looks to the compiler's `init(from:)` of an enum like `{"type":payload}`.
+private struct CaseDecoder: Decoder {
+  let type: String
+  let payload: any Decoder
+
+  var codingPath: [any CodingKey] { [] }
+  var userInfo: [CodingUserInfoKey: Any] { payload.userInfo }
+
+  func container<Key: CodingKey>(keyedBy keys: Key.Type) throws -> KeyedDecodingContainer<Key> {
+    KeyedDecodingContainer(CaseContainer<Key>(type: type, payload: payload))
+  }
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { throw Self.notSynthesized }
+  func singleValueContainer() throws -> any SingleValueDecodingContainer { throw Self.notSynthesized }
+
+  static var notSynthesized: DecodingError {
+    .dataCorrupted(.init(codingPath: [], debugDescription: "an event's Codable is the compiler's own for an enum"))
+  }
+}
+
+private struct CaseContainer<Key: CodingKey>: KeyedDecodingContainerProtocol {
+  let type: String
+  let payload: any Decoder
+
+  var codingPath: [any CodingKey] { [] }
+  var allKeys: [Key] { Key(stringValue: type).map { [$0] } ?? [] }
+
+  func contains(_ key: Key) -> Bool { key.stringValue == type }
+  func decodeNil(forKey key: Key) throws -> Bool { false }
+
+  func nestedContainer<Label: CodingKey>(
+    keyedBy labels: Label.Type, forKey key: Key
+  ) throws -> KeyedDecodingContainer<Label> {
+    // A value without a label is the payload itself.
+    if Label(stringValue: "_0") != nil, Label(stringValue: "_1") == nil {
+      return KeyedDecodingContainer(UnlabelledContainer<Label>(payload: payload))
+    }
+    return try payload.container(keyedBy: labels)
+  }
+
+  func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T { throw CaseDecoder.notSynthesized }
+  func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer {
+    throw CaseDecoder.notSynthesized
+  }
+  func superDecoder() throws -> any Decoder { throw CaseDecoder.notSynthesized }
+  func superDecoder(forKey key: Key) throws -> any Decoder { throw CaseDecoder.notSynthesized }
+}
+
+private struct UnlabelledContainer<Key: CodingKey>: KeyedDecodingContainerProtocol {
+  let payload: any Decoder
+
+  var codingPath: [any CodingKey] { [] }
+  var allKeys: [Key] { Key(stringValue: "_0").map { [$0] } ?? [] }
+
+  func contains(_ key: Key) -> Bool { key.stringValue == "_0" }
+  func decodeNil(forKey key: Key) throws -> Bool { try payload.singleValueContainer().decodeNil() }
+  func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T {
+    try payload.singleValueContainer().decode(type)
+  }
+  func nestedContainer<Label: CodingKey>(
+    keyedBy labels: Label.Type, forKey key: Key
+  ) throws -> KeyedDecodingContainer<Label> { try payload.container(keyedBy: labels) }
+  func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer {
+    try payload.unkeyedContainer()
+  }
+  func superDecoder() throws -> any Decoder { payload }
+  func superDecoder(forKey key: Key) throws -> any Decoder { payload }
+}

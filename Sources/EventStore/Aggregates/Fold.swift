@@ -1,0 +1,55 @@
+internal import FoundationEssentials
+
+/// A way to make one state out of a stream's events.
+package protocol Fold: Sendable {
+  associatedtype State: Sendable
+  /// What an event says to the state.
+  associatedtype Step: Sendable
+
+  var shape: SnapshotShape { get }
+  var snapshotPolicy: SnapshotPolicy<State> { get }
+
+  /// The state before the first event.
+  func initialState() -> State
+  /// Takes the event apart; called for many events at once. `nil`: the event changes nothing.
+  func step(_ event: RecordedEvent) throws(CodecError) -> Step?
+  func apply(_ step: Step, to state: inout State)
+
+  /// - Throws: anything; the state is then not kept.
+  func encode(_ state: State) throws -> Payload
+  /// - Throws: anything; the snapshot is then not used.
+  func decode(_ payload: Payload) throws -> State
+}
+
+/// The fold of an ``Aggregate``.
+package struct AggregateFold<A: Aggregate>: Fold {
+  private let codec: EventCodec
+  package let shape: SnapshotShape
+
+  package init(_ codec: EventCodec) {
+    self.codec = codec
+    shape = SnapshotShape(
+      stateType: A.category, schemaVersion: A.schemaVersion, fingerprint: StateShape.fingerprint(of: A.self))
+  }
+
+  package var snapshotPolicy: SnapshotPolicy<A> { A.snapshotPolicy }
+
+  package func initialState() -> A { A() }
+
+  package func step(_ event: RecordedEvent) throws(CodecError) -> A.Event? {
+    if A.ignoredEventTypes.contains(event.type) { return nil }
+    return try codec.decode(event, as: A.Event.self)
+  }
+
+  package func apply(_ step: A.Event, to state: inout A) { state.apply(step) }
+
+  package func encode(_ state: A) throws -> Payload {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return Payload(bytes: Array(try encoder.encode(state)), content: .json)
+  }
+
+  package func decode(_ payload: Payload) throws -> A {
+    try JSONDecoder().decode(A.self, from: Data(payload.bytes))
+  }
+}

@@ -1,0 +1,165 @@
+package import FoundationEssentials
+internal import Glibc
+
+/// A stream's state at one of its versions.
+package struct Folded<State: Sendable>: Sendable {
+  package var state: State
+  /// The last event in it; 0: none.
+  package var version = 0
+  package var eventID: UUID?
+  /// No event in it happened later.
+  package var latestTime: Date?
+  /// The data keys of the events in it.
+  package var keyIDs: Set<UUID> = []
+  /// The snapshot that it began from; 0: none.
+  package var snapshotVersion = 0
+  package var snapshotCreatedAt: Date?
+  /// How many events were read and applied.
+  package var eventsRead = 0
+}
+
+/// Folds streams, from the newest snapshot that fits.
+package struct StreamFolder<F: Fold>: Sendable {
+  package let log: any EventLog
+  package let fold: F
+  /// `nil`: always from the first event.
+  package let snapshots: (any SnapshotStore)?
+
+  package init(_ log: any EventLog, _ fold: F, snapshots: (any SnapshotStore)?) {
+    self.log = log
+    self.fold = fold
+    self.snapshots = snapshots
+  }
+
+  /// The state of `stream` at `moment`; version 0 for a stream without events by then.
+  ///
+  /// - Throws: ``ReadError``, ``AggregateError``: `event`, `versionNotReached`.
+  package func state(of stream: StreamName, at moment: Moment) async throws -> Folded<F.State> {
+    var folded = try await start(of: stream, at: moment)
+    try await advance(&folded, stream, to: moment)
+    if case .version(let asked) = moment, folded.version < asked {
+      let last = try await log.version(of: stream) ?? 0
+      // Appended to between the two looks.
+      if last >= asked {
+        try await advance(&folded, stream, to: moment)
+      } else {
+        throw last == 0
+          ? AggregateError.notFound(stream) : .versionNotReached(stream, asked: asked, last: last)
+      }
+    }
+    return folded
+  }
+
+  /// The state of the newest snapshot that fits, or the one before the first event.
+  private func start(of stream: StreamName, at moment: Moment) async throws -> Folded<F.State> {
+    let (version, time): (Int, Date?) =
+      switch moment {
+      case .latest: (.max, nil)
+      case .version(let version): (version, nil)
+      case .time(let time): (.max, time)
+      }
+    guard let snapshot = try await snapshots?.latest(of: stream, fold.shape, upTo: version, until: time),
+      let state = try? fold.decode(snapshot.state)
+    else { return Folded(state: fold.initialState()) }
+    return Folded(
+      state: state, version: snapshot.version, eventID: snapshot.eventID, latestTime: snapshot.latestTime,
+      keyIDs: snapshot.keyIDs, snapshotVersion: snapshot.version, snapshotCreatedAt: snapshot.createdAt)
+  }
+
+  /// Applies what comes after the state, up to `moment`.
+  package func advance(
+    _ folded: inout Folded<F.State>, _ stream: StreamName, to moment: Moment
+  ) async throws {
+    var range = StreamRange.from(folded.version + 1)
+    switch moment {
+    case .latest: break
+    case .version(let version):
+      guard version > folded.version else { return }
+      range.versions = folded.version + 1...version
+    case .time(let time): range.until = time
+    }
+    for try await page in log.read(stream, range).pages {
+      try Task.checkCancellation()
+      for (event, step) in zip(page, try await steps(page)) { apply(event, step, to: &folded) }
+    }
+  }
+
+  package func apply(_ event: RecordedEvent, _ step: F.Step?, to folded: inout Folded<F.State>) {
+    if let step { fold.apply(step, to: &folded.state) }
+    folded.version = event.version
+    folded.eventID = event.id
+    folded.latestTime = max(folded.latestTime ?? event.time, event.time)
+    if let key = event.keyID { folded.keyIDs.insert(key) }
+    folded.eventsRead += 1
+  }
+
+  // MARK: Decoding
+
+  private static var cores: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+  /// Fewer are decoded faster than another thread is woken.
+  private static var eventsWorthATask: Int { 64 }
+
+  /// What each event says, decoded on several cores where there are many.
+  package func steps(_ page: [RecordedEvent]) async throws -> [F.Step?] {
+    let parts = min(Self.cores, page.count / Self.eventsWorthATask)
+    guard parts > 1 else { return try steps(page[...]) }
+    return try await withThrowingTaskGroup(of: (part: Int, steps: [F.Step?]).self) { group in
+      let bounds = (0...parts).map { $0 * page.count / parts }
+      for part in 1..<parts {
+        group.addTask { (part, try steps(page[bounds[part]..<bounds[part + 1]])) }
+      }
+      // The first error in the order of the stream is the one to tell.
+      let first = Result { try steps(page[..<bounds[1]]) }
+      var parted = [[F.Step?]](repeating: [], count: parts)
+      parted[0] = try first.get()
+      for try await (part, steps) in group { parted[part] = steps }
+      return Array(parted.joined())
+    }
+  }
+
+  private func steps(_ events: ArraySlice<RecordedEvent>) throws -> [F.Step?] {
+    var steps: [F.Step?] = []
+    steps.reserveCapacity(events.count)
+    for event in events {
+      do throws(CodecError) {
+        steps.append(try fold.step(event))
+      } catch {
+        throw AggregateError.event(event.stream, version: event.version, error)
+      }
+    }
+    return steps
+  }
+
+  // MARK: Snapshots
+
+  /// Whether the policy wants a snapshot of what was folded.
+  package func isSnapshotDue(_ folded: Folded<F.State>, now: Date = Date()) -> Bool {
+    let policy = fold.snapshotPolicy
+    let events = folded.version - folded.snapshotVersion
+    guard snapshots != nil, events >= policy.smallestGrowth else { return false }
+    return policy.isDue(
+      SnapshotPolicy.Growth(
+        events: events, age: folded.snapshotCreatedAt.map { .seconds(now.timeIntervalSince($0)) },
+        state: folded.state, version: folded.version))
+  }
+
+  /// The snapshot of a state that was folded from the log.
+  ///
+  /// - Returns: `nil` where the state does not come back from its own encoding: a load with it would not be the full
+  ///   replay.
+  package func snapshot(_ folded: Folded<F.State>, of stream: StreamName) -> Snapshot? {
+    guard folded.version > 0, let eventID = folded.eventID, let latestTime = folded.latestTime,
+      let payload = try? fold.encode(folded.state), let again = try? fold.decode(payload),
+      isSame(folded.state, again, payload)
+    else { return nil }
+    return Snapshot(
+      stream: stream, shape: fold.shape, version: folded.version, eventID: eventID, latestTime: latestTime,
+      state: payload, keyIDs: folded.keyIDs)
+  }
+
+  private func isSame(_ state: F.State, _ again: F.State, _ payload: Payload) -> Bool {
+    func equal<E: Equatable>(_ left: E, _ right: Any) -> Bool { left == right as? E }
+    if let state = state as? any Equatable { return equal(state, again) }
+    return (try? fold.encode(again)) == payload
+  }
+}

@@ -1,0 +1,146 @@
+internal import CSodium
+
+/// The shape of a state type: the names and types of its stored properties and of its enums' cases, all the way down.
+/// Two programs whose shapes differ do not read each other's snapshots, whatever version they declare.
+///
+/// Swift's own names of structs and enums are not part of it: renaming a type changes no stored byte. Types of the
+/// standard library and Foundation count by their names, not by what they are made of.
+///
+/// Fields are read from the type's metadata, as `Mirror` does, but without a value: an empty array has a shape too.
+/// Layout: docs/ABI/TypeMetadata.rst of the Swift project; where a program was built without reflection metadata
+/// (`-disable-reflection-metadata`), a type counts by its name alone.
+package enum StateShape {
+  /// The first 16 bytes of SHA-256 of ``text(of:)``.
+  package static func fingerprint(of type: Any.Type) -> [UInt8] {
+    Array(sha256(Array(text(of: type).utf8)).prefix(16))
+  }
+
+  package static func text(of type: Any.Type) -> String {
+    var writer = ShapeWriter()
+    writer.append(type)
+    return writer.text
+  }
+
+  static func sha256(_ bytes: [UInt8]) -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: crypto_hash_sha256_bytes())
+    crypto_hash_sha256(&digest, bytes, UInt64(bytes.count))
+    return digest
+  }
+}
+
+/// A generic type whose shape is that of its arguments.
+private protocol ShapedContainer {
+  static var shape: (mark: String, arguments: [Any.Type]) { get }
+}
+extension Optional: ShapedContainer {
+  static var shape: (mark: String, arguments: [Any.Type]) { ("?", [Wrapped.self]) }
+}
+extension Array: ShapedContainer { static var shape: (mark: String, arguments: [Any.Type]) { ("[]", [Element.self]) } }
+extension ContiguousArray: ShapedContainer {
+  static var shape: (mark: String, arguments: [Any.Type]) { ("[]", [Element.self]) }
+}
+extension Set: ShapedContainer { static var shape: (mark: String, arguments: [Any.Type]) { ("set", [Element.self]) } }
+extension Dictionary: ShapedContainer {
+  static var shape: (mark: String, arguments: [Any.Type]) { ("[:]", [Key.self, Value.self]) }
+}
+
+private struct ShapeWriter {
+  private(set) var text = ""
+  /// Types that are being, or have been, written: a recursive type ends, and a repeated one is short.
+  private var seen: [ObjectIdentifier: Int] = [:]
+
+  mutating func append(_ type: Any.Type) {
+    if let container = type as? any ShapedContainer.Type {
+      let (mark, arguments) = container.shape
+      text += mark + "<"
+      for argument in arguments {
+        append(argument)
+        text += ","
+      }
+      text += ">"
+      return
+    }
+    let name = String(reflecting: type)
+    let module = name.prefix { $0 != "." }
+    guard !["Swift", "Foundation", "FoundationEssentials", "__C"].contains(module) else {
+      // Which of Foundation's modules has a type is no part of its shape.
+      text += name.dropFirst(module.count + 1)
+      return
+    }
+    if let index = seen[ObjectIdentifier(type)] {
+      text += "^\(index)"
+      return
+    }
+    seen[ObjectIdentifier(type)] = seen.count
+    guard let fields = FieldList(of: type) else {
+      text += name
+      return
+    }
+    text += fields.isEnum ? "enum{" : "{"
+    for field in fields.fields.sorted(by: { $0.name < $1.name }) {
+      text += field.name + ":"
+      if let type = field.type { append(type) }
+      text += ";"
+    }
+    text += "}"
+  }
+}
+
+/// The stored properties of a struct, or the cases of an enum, from its metadata.
+private struct FieldList {
+  struct Field {
+    let name: String
+    /// `nil` for a case without a payload, and for a type that the runtime does not find.
+    let type: Any.Type?
+  }
+  private(set) var fields: [Field] = []
+  let isEnum: Bool
+
+  private static let structKind = 0x200
+  private static let enumKind = 0x201
+
+  /// - Returns: `nil` for other kinds of types, or where the program has no reflection metadata.
+  init?(of type: Any.Type) {
+    // The metadata of structs and enums: word 0 its kind, word 1 its descriptor, then the generic arguments.
+    let metadata = unsafeBitCast(type, to: UnsafeRawPointer.self)
+    let kind = metadata.load(as: Int.self)
+    guard kind == Self.structKind || kind == Self.enumKind else { return nil }
+    isEnum = kind == Self.enumKind
+    let word = MemoryLayout<UnsafeRawPointer>.size
+    let descriptor = metadata.load(fromByteOffset: word, as: UnsafeRawPointer.self)
+    // Flags, parent, name, access function, fields: 4 bytes each, pointers relative to where they stand.
+    guard let list = Self.relative(descriptor + 16) else { return nil }
+    // Type name, superclass, kind and size of a record, count; then the records: flags, type name, field name.
+    let recordSize = Int(list.loadUnaligned(fromByteOffset: 10, as: UInt16.self))
+    let count = Int(list.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
+    for index in 0..<count {
+      let record = list + 16 + index * recordSize
+      guard let name = Self.relative(record + 8) else { return nil }
+      let type = Self.relative(record + 4).flatMap { mangled in
+        _getTypeByMangledNameInContext(
+          mangled.assumingMemoryBound(to: UInt8.self), Self.length(ofMangledName: mangled),
+          genericContext: descriptor, genericArguments: metadata + 2 * word)
+      }
+      fields.append(Field(name: String(cString: name.assumingMemoryBound(to: CChar.self)), type: type))
+    }
+  }
+
+  private static func relative(_ pointer: UnsafeRawPointer) -> UnsafeRawPointer? {
+    let offset = pointer.loadUnaligned(as: Int32.self)
+    return offset == 0 ? nil : pointer + Int(offset)
+  }
+
+  /// A mangled name ends with a zero, but may hold references: a byte up to 0x17 and four of an offset, or up to 0x1F
+  /// and a pointer (docs/ABI/Mangling.rst, "Symbolic references").
+  private static func length(ofMangledName name: UnsafeRawPointer) -> UInt {
+    var length = 0
+    while true {
+      switch name.load(fromByteOffset: length, as: UInt8.self) {
+      case 0: return UInt(length)
+      case 1...0x17: length += 5
+      case 0x18...0x1F: length += 1 + MemoryLayout<UnsafeRawPointer>.size
+      default: length += 1
+      }
+    }
+  }
+}
