@@ -8,11 +8,18 @@ public struct SnapshotPolicy<State: Sendable>: Sendable {
     /// At ``version``.
     public let state: State
     public let version: Int
+
+    package init(events: Int, age: Duration?, state: State, version: Int) {
+      self.events = events
+      self.age = age
+      self.state = state
+      self.version = version
+    }
   }
 
   /// A stream that has grown by less is not looked at.
-  let smallestGrowth: Int
-  let isDue: @Sendable (Growth) -> Bool
+  package let smallestGrowth: Int
+  package let isDue: @Sendable (Growth) -> Bool
 
   /// When the stream has grown by `events` since the last one.
   ///

@@ -1,0 +1,61 @@
+import EventStore
+import Foundation
+import Testing
+
+@Suite("The fingerprint of a state's shape")
+struct StateShapeTests {
+  enum Kind: String, Codable { case small, large }
+  enum OtherKind: String, Codable { case small, large, huge }
+  enum Payload: Codable { case none, number(Int), named(name: String) }
+  enum OtherPayload: Codable { case none, number(String), named(name: String) }
+  struct Inner: Codable { var a: Int; var b: String? }
+  struct RenamedInner: Codable { var a: Int; var b: String? }
+  struct ReorderedInner: Codable { var b: String?; var a: Int }
+  struct MoreInner: Codable { var a: Int; var b: String?; var c: Int? }
+  struct OtherNameInner: Codable { var a: Int; var bb: String? }
+  struct OtherTypeInner: Codable { var a: Int; var b: Int? }
+  struct Outer<I: Codable>: Codable { var list: [I]; var map: [String: I]; var one: I? }
+  struct Box<K: Codable>: Codable { var content: K; var at: Date }
+  final class Node: Codable { var next: Node? }
+  struct Tree: Codable { var children: [Tree]; var value: Decimal }
+
+  private func same(_ left: Any.Type, _ right: Any.Type) -> Bool {
+    StateShape.fingerprint(of: left) == StateShape.fingerprint(of: right)
+  }
+
+  @Test("names and types of fields count; the names of types and the order of fields do not")
+  func fields() {
+    #expect(same(Inner.self, RenamedInner.self))
+    #expect(same(Inner.self, ReorderedInner.self))
+    #expect(!same(Inner.self, MoreInner.self))
+    #expect(!same(Inner.self, OtherNameInner.self))
+    #expect(!same(Inner.self, OtherTypeInner.self))
+  }
+
+  @Test("what an empty collection or a generic type holds counts too")
+  func inside() {
+    #expect(same(Outer<Inner>.self, Outer<RenamedInner>.self))
+    #expect(!same(Outer<Inner>.self, Outer<MoreInner>.self))
+    #expect(!same([Inner].self, Set<Int>.self))
+    #expect(!same([Int].self, Int?.self))
+    #expect(!same([String: Int].self, [Int: String].self))
+    #expect(!same(Box<Kind>.self, Box<Inner>.self))
+  }
+
+  @Test("cases of enums and their values count")
+  func enums() {
+    #expect(!same(Kind.self, OtherKind.self))
+    #expect(!same(Payload.self, OtherPayload.self))
+    #expect(!same(Box<Kind>.self, Box<OtherKind>.self))
+  }
+
+  @Test("it is written the same in every process, and recursion ends")
+  func text() {
+    #expect(StateShape.text(of: Inner.self) == "{a:Int;b:?<String,>;}")
+    #expect(StateShape.text(of: Payload.self) == "enum{named:(name: Swift.String);none:;number:Int;}")
+    #expect(StateShape.text(of: Tree.self) == "{children:[]<^0,>;value:Decimal;}")
+    #expect(StateShape.text(of: Box<Kind>.self) == "{at:Date;content:enum{large:;small:;};}")
+    #expect(StateShape.text(of: Node.self).hasSuffix("Node"))
+    #expect(StateShape.fingerprint(of: Tree.self).count == 16)
+  }
+}
