@@ -15,6 +15,7 @@ let package = Package(
   name: "eventstore",
   products: [
     .library(name: "EventStore", targets: ["EventStore"]),
+    .library(name: "Replay", targets: ["Replay"]),
     .library(name: "PostgreSQL", targets: ["PostgreSQL"]),
     .library(name: "EmbeddedPostgreSQL", targets: ["EmbeddedPostgreSQL"]),
     .library(name: "EventStoreTesting", targets: ["EventStoreTesting"]),
@@ -58,6 +59,8 @@ let package = Package(
       swiftSettings: settings,
       plugins: ["EmbedSQL"]),
     .target(
+      name: "Replay", dependencies: ["EventStore", "PostgreSQL"], swiftSettings: settings, plugins: ["EmbedSQL"]),
+    .target(
       name: "EmbeddedPostgreSQL",
       dependencies: [
         .product(name: "Subprocess", package: "swift-subprocess"),
@@ -68,7 +71,7 @@ let package = Package(
     .target(
       name: "EventStoreCommands",
       dependencies: [
-        "EventStore", "EmbeddedPostgreSQL", "PostgreSQL",
+        "EventStore", "EmbeddedPostgreSQL", "PostgreSQL", "Replay",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "Subprocess", package: "swift-subprocess"),
@@ -94,6 +97,8 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: settings),
+    .testTarget(
+      name: "ReplayTests", dependencies: ["EventStore", "PostgreSQL", "Replay", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",
       dependencies: ["EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl"],

@@ -1,22 +1,28 @@
 internal import ArgumentParser
+public import EventStore
 internal import Glibc
 
-/// `esctl` as a library: a service adds its own commands and types and has an `esctl` of its own.
+/// `esctl` as a library: a service has an `esctl` of its own that knows its aggregates.
 ///
 /// ```swift
-/// @main struct BankControl {
-///   static func main() async { await EventStoreCommandLine.main(environment: ProcessInfo.processInfo.environment) }
-/// }
+/// await EventStoreCommandLine.main(
+///   environment: ProcessInfo.processInfo.environment, aggregates: [Account.self])
 /// ```
 public enum EventStoreCommandLine {
   /// Parses the arguments, runs the command, exits with its documented code.
+  ///
+  /// - Parameters:
+  ///   - aggregates: Shown by `replay`, `history` and `snapshots` as the states that they are.
+  ///   - codec: The upcasters of older events.
   public static func main(
-    arguments: [String] = Array(Swift.CommandLine.arguments.dropFirst()), environment: [String: String]
+    arguments: [String] = Array(Swift.CommandLine.arguments.dropFirst()), environment: [String: String],
+    aggregates: [any Aggregate.Type] = [], codec: EventCodec = EventCodec()
   ) async -> Never {
-    exit(await run(arguments: arguments, environment: CommandEnvironment(variables: environment)))
+    let environment = CommandEnvironment(variables: environment, aggregates: aggregates, codec: codec)
+    exit(await run(arguments: arguments, environment: environment))
   }
 
-  /// As ``main(arguments:environment:)``, but returns the exit code.
+  /// As ``main(arguments:environment:aggregates:codec:)``, but returns the exit code.
   public static func run(arguments: [String], environment: CommandEnvironment) async -> Int32 {
     let json = arguments.prefix { $0 != "--" }.contains("--json")
     return await CommandEnvironment.$current.withValue(environment) {
@@ -88,6 +94,7 @@ struct Esctl: AsyncParsableCommand {
     version: "esctl \(Version.number)",
     subcommands: [
       Up.self, Down.self, Status.self, Migrate.self, Append.self, Import.self, Export.self, Read.self, Log.self,
-      Streams.self, Stream.self, Keys.self, Bench.self, Doctor.self, Demo.self, Version.self,
+      Replay.self, History.self, Snapshots.self, Streams.self, Stream.self, Keys.self, Bench.self, Doctor.self,
+      Demo.self, Version.self,
     ])
 }

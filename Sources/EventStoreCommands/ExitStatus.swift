@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import EmbeddedPostgreSQL
 internal import EventStore
 internal import PostgreSQL
+internal import Replay
 
 /// The documented exit codes.
 enum ExitStatus: Int32 {
@@ -70,6 +71,8 @@ struct CommandFailure: Error, CustomStringConvertible {
         self.init(.failed, "migration", error.description)
       }
     case let error as EncryptionError: self.init(.encryption, "encryption", error.description)
+    case let error as AggregateError: self.init(aggregate: error)
+    case let error as ReadModelError: self.init(readModel: error)
     case let error as PayloadError: self.init(.encryption, error.code, error.description)
     case let error as EmbeddedClusterError: self.init(.unavailable, "embeddedServer", error.description)
     case let error as PostgreSQLInstallationError: self.init(.unavailable, "embeddedServer", error.description)
@@ -82,6 +85,29 @@ struct CommandFailure: Error, CustomStringConvertible {
     case is CancellationError: self.init(.failed, "cancelled", "interrupted")
     default: self.init(.failed, "failed", "\(error)")
     }
+  }
+
+  private init(aggregate error: AggregateError) {
+    switch error {
+    case .notFound: self.init(.notFound, "notFound", error.description)
+    case .alreadyExists: self.init(.conflict, "alreadyExists", error.description)
+    case .versionNotReached: self.init(.notFound, "versionNotReached", error.description)
+    case .notYet: self.init(.notFound, "notYet", error.description)
+    case .event(_, _, .payload(let cause)): self.init(.encryption, cause.code, error.description)
+    case .event: self.init(.failed, "event", error.description)
+    case .invalidName: self.init(.usage, "usage", error.description)
+    }
+  }
+
+  private init(readModel error: ReadModelError) {
+    let code =
+      switch error.reason {
+      case .file: "readModel"
+      case .foreignTable: "foreignTable"
+      case .unhandledType: "unhandledType"
+      case .apply: "readModelApply"
+      }
+    self.init(.badInput, code, error.description)
   }
 
   private init(append error: AppendError) {

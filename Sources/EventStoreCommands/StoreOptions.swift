@@ -110,6 +110,8 @@ struct StoreOptions: ParsableArguments {
     case read
     /// Reads no payload.
     case inspect
+    /// Appends nothing, but seals: needs a store that is there, and its own master key.
+    case maintain
   }
 
   func withLog<R>(_ access: Access, _ body: (PostgreSQLEventLog) async throws -> R) async throws -> R {
@@ -122,12 +124,12 @@ struct StoreOptions: ParsableArguments {
     switch access {
     case .inspect: encryption = .off
     case .read: encryption = try await masterKeys().map { .sealed($0) } ?? .off
-    case .write: encryption = .sealed(try await masterKeysForWriting(connection))
+    case .write, .maintain: encryption = .sealed(try await masterKeysForWriting(connection))
     }
     var configuration = EventLogConfiguration(
       connection.connectionString, schema: try schemaName, encryption: encryption)
     configuration.connection = connection
-    configuration.isReadOnly = access != .write
+    configuration.isReadOnly = access == .read || access == .inspect
     if let categories = CommandEnvironment.variable("EVENTSTORE_PLAINTEXT_CATEGORIES") {
       configuration.plaintextCategories = Set(categories.split(separator: ",").map(String.init))
     }

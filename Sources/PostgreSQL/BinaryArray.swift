@@ -52,6 +52,12 @@ public struct BinaryArray: PostgreSQLEncodable {
     count += 1
   }
 
+  public mutating func append(_ value: Date) {
+    body.appendBigEndian(Int32(8))
+    body.appendBigEndian(value.microsecondsSince2000)
+    count += 1
+  }
+
   public mutating func append(_ value: String) {
     var value = value
     value.withUTF8 { append(UnsafeRawBufferPointer($0)) }

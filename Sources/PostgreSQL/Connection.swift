@@ -76,7 +76,7 @@ public final class Connection: Sendable, ReactorClient {
   }
 
   let state = Mutex(State())
-  private let configuration: ConnectionConfiguration
+  package let configuration: ConnectionConfiguration
 
   /// Rises with every connection that this process makes: one with a lower number was there before.
   package let serial = serials.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue

@@ -172,6 +172,7 @@ public enum TypeOID {
   public static let float8: UInt32 = 701
   public static let timestamptz: UInt32 = 1184
   public static let uuid: UInt32 = 2950
+  public static let jsonb: UInt32 = 3802
 
   /// The array type of an element type.
   static func array(of element: UInt32) -> UInt32 {
@@ -184,6 +185,7 @@ public enum TypeOID {
     case int8: 1016
     case float8: 1022
     case timestamptz: 1185
+    case jsonb: 3807
     case uuid: 2951
     default: preconditionFailure("no array type known for type \(element)")
     }

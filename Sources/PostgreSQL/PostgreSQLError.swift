@@ -30,12 +30,17 @@ public struct PostgreSQLError: Error, Sendable, Hashable {
   public let message: String
   /// The constraint that was violated, if one was.
   public let constraint: String?
+  /// The character of the statement, from 1, that the server points to.
+  public let position: Int?
 
-  public init(_ code: Code, _ message: String, sqlState: String? = nil, constraint: String? = nil) {
+  public init(
+    _ code: Code, _ message: String, sqlState: String? = nil, constraint: String? = nil, position: Int? = nil
+  ) {
     self.code = code
     self.message = message
     self.sqlState = sqlState
     self.constraint = constraint
+    self.position = position
   }
 
   /// The server cannot be reached or is going away; the same statement may succeed later.
@@ -64,7 +69,7 @@ extension PostgreSQLError {
     self.init(
       state == "57014" ? .timeout : .server,
       isData ? "data exception (its message is withheld: it may quote a value)" : primary,
-      sqlState: state, constraint: Self.field(result, "n"))
+      sqlState: state, constraint: Self.field(result, "n"), position: Self.field(result, "P").flatMap { Int($0) })
   }
 
   private static func field(_ result: OpaquePointer, _ code: Character) -> String? {

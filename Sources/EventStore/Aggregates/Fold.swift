@@ -19,6 +19,12 @@ package protocol Fold: Sendable {
   func encode(_ state: State) throws -> Payload
   /// - Throws: anything; the snapshot is then not used.
   func decode(_ payload: Payload) throws -> State
+  /// The state for people and programs to look at: a JSON object.
+  func display(_ state: State) throws -> [UInt8]
+}
+
+extension Fold {
+  package func display(_ state: State) throws -> [UInt8] { try encode(state).bytes }
 }
 
 /// The fold of an ``Aggregate``.

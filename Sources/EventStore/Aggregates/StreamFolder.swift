@@ -16,6 +16,19 @@ package struct Folded<State: Sendable>: Sendable {
   package var snapshotCreatedAt: Date?
   /// How many events were read and applied.
   package var eventsRead = 0
+
+  /// Before the first event.
+  package init(state: State) { self.state = state }
+
+  init(state: State, _ snapshot: Snapshot) {
+    self.state = state
+    version = snapshot.version
+    eventID = snapshot.eventID
+    latestTime = snapshot.latestTime
+    keyIDs = snapshot.keyIDs
+    snapshotVersion = snapshot.version
+    snapshotCreatedAt = snapshot.createdAt
+  }
 }
 
 /// Folds streams, from the newest snapshot that fits.
@@ -61,9 +74,7 @@ package struct StreamFolder<F: Fold>: Sendable {
     guard let snapshot = try await snapshots?.latest(of: stream, fold.shape, upTo: version, until: time),
       let state = try? fold.decode(snapshot.state)
     else { return Folded(state: fold.initialState()) }
-    return Folded(
-      state: state, version: snapshot.version, eventID: snapshot.eventID, latestTime: snapshot.latestTime,
-      keyIDs: snapshot.keyIDs, snapshotVersion: snapshot.version, snapshotCreatedAt: snapshot.createdAt)
+    return Folded(state: state, snapshot)
   }
 
   /// Applies what comes after the state, up to `moment`.
@@ -150,16 +161,18 @@ package struct StreamFolder<F: Fold>: Sendable {
   package func snapshot(_ folded: Folded<F.State>, of stream: StreamName) -> Snapshot? {
     guard folded.version > 0, let eventID = folded.eventID, let latestTime = folded.latestTime,
       let payload = try? fold.encode(folded.state), let again = try? fold.decode(payload),
-      isSame(folded.state, again, payload)
+      isSame(folded.state, again)
     else { return nil }
     return Snapshot(
       stream: stream, shape: fold.shape, version: folded.version, eventID: eventID, latestTime: latestTime,
       state: payload, keyIDs: folded.keyIDs)
   }
 
-  private func isSame(_ state: F.State, _ again: F.State, _ payload: Payload) -> Bool {
+  /// As the state's own `==` says, else by what they are encoded to.
+  package func isSame(_ left: F.State, _ right: F.State) -> Bool {
     func equal<E: Equatable>(_ left: E, _ right: Any) -> Bool { left == right as? E }
-    if let state = state as? any Equatable { return equal(state, again) }
-    return (try? fold.encode(again)) == payload
+    if let left = left as? any Equatable { return equal(left, right) }
+    guard let left = try? fold.encode(left), let right = try? fold.encode(right) else { return false }
+    return left == right
   }
 }

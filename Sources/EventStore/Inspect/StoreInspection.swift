@@ -57,6 +57,47 @@ package struct StoreInspection: Sendable {
     }
   }
 
+  /// The names of all categories.
+  package func categories() async throws(PostgreSQLError) -> Set<String> {
+    let rows = try await rows("SELECT name FROM :\"schema\".categories")
+    return Set(rows.indices.map { rows.text($0, 0) })
+  }
+
+  package struct SnapshotEntry: Sendable {
+    package let stream: String
+    package let shape: SnapshotShape
+    package let version: Int
+    package let latestTime: Date
+    package let createdAt: Date
+    package let storedBytes: Int
+    /// The stream's last version.
+    package let streamVersion: Int
+  }
+
+  /// Snapshots by stream, the newest first.
+  package func snapshots(
+    stream: String?, category: String?, after name: String, limit: Int
+  ) async throws(PostgreSQLError) -> [SnapshotEntry] {
+    let rows = try await rows(SQL.`queries/list_snapshots`, Parameters(stream, category, name, limit))
+    return rows.indices.map {
+      SnapshotEntry(
+        stream: rows.text($0, 0),
+        shape: SnapshotShape(
+          stateType: rows.text($0, 1), schemaVersion: Int(rows.int32($0, 2)), fingerprint: rows.byteArray($0, 3)),
+        version: Int(rows.int64($0, 4)), latestTime: rows.date($0, 5), createdAt: rows.date($0, 6),
+        storedBytes: Int(rows.int64($0, 7)), streamVersion: rows.isNull($0, 8) ? 0 : Int(rows.int64($0, 8)))
+    }
+  }
+
+  /// Removes snapshots, which costs the next load a full replay.
+  ///
+  /// - Returns: How many there were.
+  package func deleteSnapshots(
+    stream: String?, category: String?, stateType: String?
+  ) async throws(PostgreSQLError) -> Int {
+    Int(try await rows(SQL.`queries/delete_snapshots`, Parameters(stream, category, stateType)).int64(0, 0))
+  }
+
   package struct MasterKeyEntry: Sendable {
     package let id: String
     package let createdAt: Date

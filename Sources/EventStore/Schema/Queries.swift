@@ -24,8 +24,6 @@ struct Queries: Sendable {
   let streamEvents: Statement
   let latestSnapshot: Statement
   let saveSnapshot: Statement
-  let listSnapshots: Statement
-  let deleteSnapshots: Statement
   let grownStreams: Statement
   /// What appenders notify and readers listen to.
   let channel: String
@@ -53,8 +51,6 @@ struct Queries: Sendable {
     streamEvents = statement(SQL.`queries/stream_events`)
     latestSnapshot = statement(SQL.`queries/latest_snapshot`)
     saveSnapshot = statement(SQL.`queries/save_snapshot`)
-    listSnapshots = statement(SQL.`queries/list_snapshots`)
-    deleteSnapshots = statement(SQL.`queries/delete_snapshots`)
     grownStreams = statement(SQL.`queries/grown_streams`)
     channel = "\(schema.name)_appended"
   }

@@ -1,0 +1,110 @@
+internal import ArgumentParser
+internal import EventStore
+internal import FoundationEssentials
+internal import Replay
+
+struct History: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "How a stream came to be what it is: each event, when, by whom, and what it changed.",
+    discussion: """
+      Who: the first of the metadata's actor, userId, user and by; or the key that --who names.
+
+      Examples:
+        esctl history account-42
+        esctl history account-42 --from 100 --json
+        esctl history account-42 --follow --who operator
+      """)
+  @OptionGroup var store: StoreOptions
+
+  @Argument(help: "The stream, as category-id.")
+  var stream: String
+
+  @Option(name: .customLong("from"), help: "The first version.")
+  var first = 1
+
+  @Option(help: ArgumentHelp("The metadata key that says who did it.", valueName: "key"))
+  var who: String?
+
+  @Flag(help: "Go on with new events as they are committed, until interrupted.")
+  var follow = false
+
+  func validate() throws {
+    guard first >= 1 else { throw ValidationError("--from \(first): versions start at 1") }
+  }
+
+  func run() async throws {
+    guard follow else { return try await print() }
+    try await withThrowingTaskGroup { group in
+      group.addTask { [self] in try await print() }
+      group.addTask { await StandardOutput.readerGone() }
+      try await group.next()
+      group.cancelAll()
+      try await group.waitForAll()
+    }
+  }
+
+  private func print() async throws {
+    let name = try StreamName(stream)
+    try await store.withLog(.read) { log in
+      let printer = HistoryPrinter(json: store.json, who: who)
+      let replay = CommandEnvironment.replay(of: name.category, in: log)
+      var last = (version: first - 1, position: Position.start)
+      try await replay.steps(of: name, from: first, at: .latest) { step in
+        printer.print(step)
+        last = (step.event.version, step.event.position)
+      }
+      printer.flush()
+      guard follow else { return try StandardOutput.checkArrival() }
+      do {
+        for try await page in log.subscribe(after: last.position, where: .category(name.category)).pages {
+          guard let newest = page.last(where: { $0.stream == name }), newest.version > last.version else { continue }
+          try await replay.steps(of: name, from: last.version + 1, at: .version(newest.version)) { printer.print($0) }
+          last.version = newest.version
+          printer.flush()
+          if StandardOutput.isLost { break }
+        }
+      } catch ReadError.cancelled {
+        // Interrupted: that is how following ends.
+      }
+    }
+  }
+}
+
+/// A line an event; on a terminal in columns, with the changes in what is left of the width.
+private final class HistoryPrinter {
+  private let output = StandardOutput()
+  private let json: Bool
+  private let keys: [String]
+  private let changes: ReplayPrinter
+  private var hasHeading = false
+
+  init(json: Bool, who: String?) {
+    self.json = json
+    keys = who.map { [$0] } ?? ["actor", "userId", "user", "by"]
+    changes = ReplayPrinter(json: json)
+  }
+
+  func flush() {
+    changes.output.flush()
+    output.flush()
+  }
+
+  func print(_ step: StreamStep) {
+    let who = keys.lazy.compactMap { step.event.metadata[$0] }.first
+    if json { return changes.print(step.event, step.changes, who: who ?? "") }
+    if !hasHeading {
+      hasHeading = true
+      output.line(output.terminal.styled(columns("VERSION", "TIME", "TYPE", "WHO", "WHAT CHANGED"), .bold))
+    }
+    let what = step.changes.isEmpty ? "-" : step.changes.map(ReplayPrinter.text).joined(separator: ", ")
+    let line = columns(
+      String(step.event.version), Timestamp.text(step.event.time), step.event.type, who ?? "-", what)
+    output.line(output.terminal.width.map { TextWidth.truncated(TextWidth.printable(line), to: $0) } ?? line)
+  }
+
+  private func columns(_ version: String, _ time: String, _ type: String, _ who: String, _ what: String) -> String {
+    TextWidth.padded(version, to: 7, alignedRight: true) + "  " + TextWidth.padded(time, to: 20, alignedRight: false)
+      + "  " + TextWidth.padded(type, to: 20, alignedRight: false) + "  "
+      + TextWidth.padded(who, to: 12, alignedRight: false) + "  " + what
+  }
+}

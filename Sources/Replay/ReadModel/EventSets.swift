@@ -1,0 +1,50 @@
+internal import EventStore
+
+/// A set of events that one statement applies.
+struct EventSet {
+  let handler: Int
+  var events: [RecordedEvent]
+}
+
+/// Divides events into sets, as few as order allows: within a stream, and where streams are not independent in the whole
+/// log, events are applied in their order.
+enum EventSets {
+  /// - Throws: ``ReadModelError`` with `unhandledType`.
+  static func divide(_ events: [RecordedEvent], for model: ReadModel) throws(ReadModelError) -> [EventSet] {
+    model.streamsAreIndependent ? try byStream(events, model) : try inOrder(events, model)
+  }
+
+  private static func inOrder(_ events: [RecordedEvent], _ model: ReadModel) throws(ReadModelError) -> [EventSet] {
+    var sets: [EventSet] = []
+    for event in events {
+      guard let handler = try model.handler(of: event.type) else { continue }
+      if let last = sets.last, last.handler == handler, !model.handlers[handler].isEach {
+        sets[sets.count - 1].events.append(event)
+      } else {
+        sets.append(EventSet(handler: handler, events: [event]))
+      }
+    }
+    return sets
+  }
+
+  /// Each stream's events make runs of the same statement. All streams' first runs come first, then all their second
+  /// ones …: those of the same statement are one set.
+  private static func byStream(_ events: [RecordedEvent], _ model: ReadModel) throws(ReadModelError) -> [EventSet] {
+    var runs: [StreamName: (number: Int, handler: Int)] = [:]
+    var sets: [[Int: EventSet]] = []
+    for event in events {
+      guard let handler = try model.handler(of: event.type) else { continue }
+      var run = runs[event.stream] ?? (number: 0, handler: handler)
+      if run.handler != handler { run = (run.number + 1, handler) }
+      runs[event.stream] = run
+      if run.number == sets.count { sets.append([:]) }
+      sets[run.number][handler, default: EventSet(handler: handler, events: [])].events.append(event)
+    }
+    return sets.flatMap { round in
+      round.values.sorted { $0.handler < $1.handler }.flatMap { set in
+        model.handlers[set.handler].isEach
+          ? set.events.map { EventSet(handler: set.handler, events: [$0]) } : [set]
+      }
+    }
+  }
+}

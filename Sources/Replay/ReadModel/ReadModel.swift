@@ -1,0 +1,110 @@
+internal import EventStore
+
+/// A read model as a `.sql` file: its tables, and for each type of event the statement that applies a set of them.
+///
+/// ```sql
+/// -- read model: balance
+/// -- version: 1
+/// -- categories: account
+/// -- streams: independent
+///
+/// CREATE TABLE balance (account text PRIMARY KEY, balance numeric NOT NULL);
+///
+/// -- on: account.deposited, account.withdrawn
+/// INSERT INTO balance AS b (account, balance)
+/// SELECT stream, sum(CASE type WHEN 'account.deposited' THEN 1 ELSE -1 END * (data->>'amount')::numeric)
+///   FROM events
+///  GROUP BY stream
+///     ON CONFLICT (account) DO UPDATE SET balance = b.balance + excluded.balance;
+/// ```
+///
+/// The format, with everything that may stand in it, is described in docs/read-models.md. The same file serves a replay
+/// into temporary tables and a durable projection.
+public struct ReadModel: Sendable {
+  public let name: String
+  /// From 1; raised when the tables or the statements change.
+  public let version: Int
+  /// Only events of these; empty: of all.
+  public let categories: [String]
+  /// The rows that one stream's events make depend on no other stream's.
+  public let streamsAreIndependent: Bool
+  /// The path that messages name.
+  public let file: String
+
+  /// A statement, and the line of the file where it begins.
+  struct SQL: Sendable, Hashable {
+    let text: String
+    let line: Int
+  }
+
+  struct Handler: Sendable {
+    let types: [String]
+    /// One event at a time.
+    let isEach: Bool
+    let statements: [SQL]
+  }
+
+  let setup: [SQL]
+  let handlers: [Handler]
+  /// The handler of each type.
+  let handlerOfType: [String: Int]
+  private let ignoredTypes: Set<String>
+  private let ignoresOthers: Bool
+
+  /// The types that the model has a statement for.
+  public var types: [String] { handlerOfType.keys.sorted() }
+
+  /// Which statements apply an event of this type; `nil`: none, as the file says.
+  ///
+  /// - Throws: ``ReadModelError`` with `unhandledType`.
+  func handler(of type: String) throws(ReadModelError) -> Int? {
+    if let handler = handlerOfType[type] { return handler }
+    guard ignoresOthers || ignoredTypes.contains(type) else {
+      throw ReadModelError(
+        .unhandledType, file: file, line: nil,
+        "there is no statement for event type \(type.debugDescription): add `-- on: \(type)` with one, or `-- ignore: \(type)`"
+      )
+    }
+    return nil
+  }
+
+  // MARK: Parsing
+
+  /// - Parameter file: For messages.
+  /// - Throws: ``ReadModelError``.
+  public init(_ text: String, file: String) throws(ReadModelError) {
+    var parser = try ReadModelParser(text, file: file)
+    try parser.parse()
+    guard let name = parser.name else {
+      throw ReadModelError(file: file, line: nil, "it has no `-- read model: NAME`")
+    }
+    guard let version = parser.version else {
+      throw ReadModelError(file: file, line: nil, "it has no `-- version: N`")
+    }
+    guard !parser.setup.isEmpty else {
+      throw ReadModelError(file: file, line: nil, "it creates no table before its first `-- on:`")
+    }
+    guard !parser.handlers.isEmpty else {
+      throw ReadModelError(file: file, line: nil, "it has no `-- on: EVENT TYPE` with a statement")
+    }
+    self.name = name
+    self.version = version
+    self.file = file
+    categories = parser.categories
+    streamsAreIndependent = parser.streamsAreIndependent
+    setup = parser.setup
+    handlers = parser.handlers
+    ignoredTypes = parser.ignoredTypes
+    ignoresOthers = parser.ignoresOthers
+    var handlerOfType: [String: Int] = [:]
+    for (index, handler) in handlers.enumerated() {
+      for type in handler.types {
+        if handlerOfType.updateValue(index, forKey: type) != nil {
+          throw ReadModelError(
+            file: file, line: handler.statements.first?.line, "event type \(type) has two statements")
+        }
+      }
+    }
+    self.handlerOfType = handlerOfType
+  }
+}
