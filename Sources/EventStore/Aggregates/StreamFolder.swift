@@ -89,9 +89,14 @@ package struct StreamFolder<F: Fold>: Sendable {
       range.versions = folded.version + 1...version
     case .time(let time): range.until = time
     }
-    for try await page in log.read(stream, range).pages {
+    // The next page is read and opened while this one is decoded.
+    let pages = PageReader(log.read(stream, range).pages)
+    var current = try await pages.next()
+    while let page = current {
       try Task.checkCancellation()
+      async let next = pages.next()
       for (event, step) in zip(page, try await steps(page)) { apply(event, step, to: &folded) }
+      current = try await next
     }
   }
 
@@ -174,5 +179,18 @@ package struct StreamFolder<F: Fold>: Sendable {
     if let left = left as? any Equatable { return equal(left, right) }
     guard let left = try? fold.encode(left), let right = try? fold.encode(right) else { return false }
     return left == right
+  }
+}
+
+/// The pages of a sequence, for a task that lets another one read ahead.
+package actor PageReader {
+  private var iterator: EventSequence.Pages.Iterator
+
+  package init(_ pages: EventSequence.Pages) { iterator = pages.makeAsyncIterator() }
+
+  /// One call at a time.
+  package func next() async throws(ReadError) -> [RecordedEvent]? {
+    var iterator = iterator
+    return try await iterator.next()
   }
 }
