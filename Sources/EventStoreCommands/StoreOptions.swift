@@ -90,15 +90,9 @@ struct StoreOptions: ParsableArguments {
     }
     let connection = try await connection()
     guard isEmbedded else { return connection }
-    if access != .write, case .absent = try await migrationStatus(connection) { return connection }
-    try await Migrator(connection, schema: schemaName).migrate()
+    let migrator = Migrator(connection, schema: try schemaName)
+    if access == .write { try await migrator.migrateIfNeeded() } else { try await migrator.upgradeIfNeeded() }
     return connection
-  }
-
-  private func migrationStatus(_ connection: ConnectionConfiguration) async throws -> Migrator.Status {
-    let pool = ConnectionPool(connection)
-    defer { pool.close() }
-    return try await Migrator.status(pool, schema: schemaName)
   }
 
   // MARK: The log

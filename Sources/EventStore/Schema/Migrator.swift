@@ -40,6 +40,46 @@ public struct Migrator: Sendable {
     }
   }
 
+  /// As ``migrate(upTo:)``, but looks first, and does nothing where this binary's own migrations, functions and
+  /// privileges are there already.
+  @discardableResult
+  public func migrateIfNeeded() async throws(MigrationError) -> [Migration] {
+    try await migrateIfNeeded(mayCreate: true)
+  }
+
+  /// As ``migrateIfNeeded()``, but makes no store where there is none.
+  @discardableResult
+  public func upgradeIfNeeded() async throws(MigrationError) -> [Migration] {
+    try await migrateIfNeeded(mayCreate: false)
+  }
+
+  private func migrateIfNeeded(mayCreate: Bool) async throws(MigrationError) -> [Migration] {
+    do {
+      let connection = try await Connection.connect(connectionString)
+      defer { connection.close() }
+      let found = try await connection.execute(Self.comment, Parameters(schema.name))
+      if found.text(0, 0) == Self.contents { return [] }
+      if !mayCreate, try await !connection.execute(Self.exists, Parameters(schema.name)).bool(0, 0) { return [] }
+      return try await migrate(connection, upTo: .max)
+    } catch let error as PostgreSQLError {
+      throw .database(error)
+    } catch let error as MigrationError {
+      throw error
+    } catch {
+      preconditionFailure("not an error of this module: \(type(of: error))")
+    }
+  }
+
+  /// What stands as the schema's comment once everything of this binary is in it.
+  private static let contents: String = {
+    let text = (SQL.migrations + SQL.functions + SQL.privileges).map(\.text).joined()
+    let digest = StateShape.sha256(Array(text.utf8)).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    return "eventstore, migration \(known.last?.number ?? 0), contents \(digest)"
+  }()
+
+  private static let comment = Statement(
+    "SELECT obj_description(to_regnamespace(quote_ident($1))::oid, 'pg_namespace')")
+
   private func migrate(_ connection: Connection, upTo last: Int) async throws -> [Migration] {
     // Migrations may rewrite tables: no time-out but the administrator's own.
     let patience = Duration.seconds(86400)
@@ -66,6 +106,12 @@ public struct Migrator: Sendable {
       for file in SQL.functions + SQL.privileges {
         try await connection.script(file.text.replacing(":\"schema\"", with: schema.quoted))
       }
+      // A schema that an administrator made is perhaps not ours to comment: then the next look is not so short.
+      try await connection.script(
+        """
+        DO $$ BEGIN COMMENT ON SCHEMA \(schema.quoted) IS '\(Self.contents)';
+        EXCEPTION WHEN insufficient_privilege THEN NULL; END $$
+        """)
     }
     try await connection.script("COMMIT")
     return done
