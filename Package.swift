@@ -77,7 +77,8 @@ let package = Package(
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: settings),
+      swiftSettings: settings,
+      plugins: ["EmbedSQL"]),
     .executableTarget(name: "esctl", dependencies: ["EventStoreCommands"], swiftSettings: settings),
 
     // The databases that tests run against.

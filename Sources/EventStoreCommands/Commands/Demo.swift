@@ -9,7 +9,8 @@ struct Demo: AsyncParsableCommand {
     abstract: "The main job, end to end, with every figure checked.",
     discussion: """
       Eight writers append sealed events to many streams while a subscriber follows; then streams and a category are \
-      read and compared with what the writers know. Works in a schema of its own (esctl_demo), made anew at each run.
+      read, aggregates loaded by way of snapshots, replayed at versions and times, and the whole log folded into a read \
+      model: all compared with what the writers know. Works in a schema of its own (esctl_demo), made anew at each run.
 
       Example:
         esctl demo
@@ -53,7 +54,9 @@ struct Demo: AsyncParsableCommand {
 
         Try next:
           esctl streams --schema esctl_demo --limit 5
-          esctl read account-7 --schema esctl_demo --backwards --limit 5
+          esctl history account-7 --schema esctl_demo
+          esctl replay account-7 --at-version 20 --schema esctl_demo
+          esctl snapshots list --limit 5 --schema esctl_demo
           esctl log --schema esctl_demo --follow
           esctl append account-1 --type account.opened --data '{"owner":"Ada"}' --expect none
           esctl doctor
@@ -124,6 +127,7 @@ struct DemoRun {
     checks.append(try await conflict(log, books))
     checks.append(followed(observations))
     checks += try await readBack(log, books)
+    checks += try await DemoReplay(log: log, books: expected(books), store: store).run()
     checks.append(try await sealed(log))
     return checks
   }
@@ -213,11 +217,16 @@ struct DemoRun {
     }
   }
 
-  private func readBack(_ log: PostgreSQLEventLog, _ books: [Books]) async throws -> [DemoCheck] {
+  private func expected(_ books: [Books]) -> [StreamName: (version: Int, balance: Int)] {
     var expected: [StreamName: (version: Int, balance: Int)] = [:]
     for book in books {
       for (account, version) in book.versions { expected[account] = (version, book.balances[account] ?? 0) }
     }
+    return expected
+  }
+
+  private func readBack(_ log: PostgreSQLEventLog, _ books: [Books]) async throws -> [DemoCheck] {
+    let expected = expected(books)
     var right = 0
     let bar = store.progressBar("read", total: expected.count, unit: .count("streams"))
     for (account, known) in expected {
@@ -259,7 +268,7 @@ struct DemoRun {
       name: "sealed", figure: "the payloads' text is in \(found) of the stored rows", isRight: found == 0)
   }
 
-  private static func cents(_ event: RecordedEvent) throws -> Int {
+  static func cents(_ event: RecordedEvent) throws -> Int {
     let bytes = try event.payload.get().bytes
     guard let member = try JSONText.topLevelMembers(of: bytes).first(where: { $0.key == "cents" }),
       let cents = Int(try bytes[member.value].withUnsafeBytes { try JSONText.string($0) })
