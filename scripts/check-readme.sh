@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Keeps the README true: its Swift is the program in Examples/Quickstart, and its checked shell lines run.
+# Keeps the README true: its Swift is the program in Examples, and its checked shell lines run.
 # Usage: scripts/check-readme.sh ESCTL
 set -euo pipefail
 cd "$(dirname "$0")/.."
 esctl=$(realpath "$1")
 
-diff <(awk '/^```swift$/ { on = 1; next } /^```$/ { on = 0 } on' README.md) \
-  Examples/Quickstart/Sources/Quickstart/main.swift ||
-  { echo "README.md: the Swift block differs from Examples/Quickstart" >&2; exit 1; }
+diff <(awk '/^```swift$/ { block++; on = block == 1; next } /^```$/ { on = 0 } on' README.md) \
+  Examples/Sources/Quickstart/main.swift ||
+  { echo "README.md: the Swift block differs from Examples/Sources/Quickstart" >&2; exit 1; }
 
 folder=$(mktemp -d)
 trap '(cd "$folder" && "$esctl" down >/dev/null 2>&1 || true); rm -rf "$folder"' EXIT

@@ -44,6 +44,23 @@ extension Keyring {
       UnsafeRawBufferPointer(rebasing: text.bytes[..<count]), source: "the keyring \(path)", bareKey: false)
   }
 
+  /// The keyring in a file; where there is none, a new one. **Back it up**: without it no payload can ever be read
+  /// again.
+  ///
+  /// - Throws: As ``open(file:)`` and ``create(file:)``.
+  public static func openOrCreate(file path: String) throws(EncryptionError) -> Keyring {
+    do {
+      return try open(file: path)
+    } catch .keyringNotFound {
+      do {
+        return try create(file: path)
+      } catch .keyringExists {
+        // Another process made it just now: that one is it.
+        return try open(file: path)
+      }
+    }
+  }
+
   /// Makes a new key and a file for it, which only this user may read; folders that are missing are made as
   /// well.
   ///
