@@ -30,7 +30,8 @@ struct Customers: Service {
       return try await group.reduce(0, +)
     }
     let after = try await total()
-    print("\(transfers) transfers between \(Self.accounts.count) accounts; in all there were \(before), there are \(after)")
+    print(
+      "\(transfers) transfers between \(Self.accounts.count) accounts; in all there were \(before), there are \(after)")
   }
 
   private func send() async throws -> Int {
@@ -57,7 +58,9 @@ struct Customers: Service {
 
 let environment = ProcessInfo.processInfo.environment
 let url =
-  if let given = environment["EVENTSTORE_URL"] { given } else { try await EmbeddedCluster(directory: ".eventstore").start() }
+  if let given = environment["EVENTSTORE_URL"] { given } else {
+    try await EmbeddedCluster(directory: ".eventstore").start()
+  }
 try await Migrator(.init(url)).migrateIfNeeded()
 let keyring = try Keyring.openOrCreate(file: environment["EVENTSTORE_KEYRING"] ?? ".eventstore/keyring")
 let log = try await PostgreSQLEventLog.open(EventLogConfiguration(url, encryption: .sealed(keyring)))

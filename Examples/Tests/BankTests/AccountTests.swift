@@ -43,7 +43,9 @@ struct AccountTests {
       try await group.waitForAll()
     }
     for id in ["1", "2", "3"] { #expect(try await bank.balance(of: id) == 100) }
-    await #expect(throws: AccountError.insufficientFunds(missing: 1)) { try await bank.transfer(101, from: "1", to: "2") }
+    await #expect(throws: AccountError.insufficientFunds(missing: 1)) {
+      try await bank.transfer(101, from: "1", to: "2")
+    }
     #expect(try await bank.balance(of: "1", at: .version(2)) == 100)
   }
 }

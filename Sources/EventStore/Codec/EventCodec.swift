@@ -139,8 +139,8 @@ extension CodecError: CustomStringConvertible {
         ? "event type \(type): no upcaster leads from schema version \(found) to \(expected): register one"
         : "event type \(type) has schema version \(found), newer than this program's \(expected): update the program"
     case .upcasting(let type, let version, let event, let reason):
-      "event \(event) of type \(type) cannot be raised from schema version \(version): \(reason)"
-    case .decoding(let type, let event, let reason): "event \(event) of type \(type) cannot be decoded: \(reason)"
+      "event \(event.uuidString.lowercased()) of type \(type) cannot be raised from schema version \(version): \(reason)"
+    case .decoding(let type, let event, let reason): "event \(event.uuidString.lowercased()) of type \(type) cannot be decoded: \(reason)"
     case .payload(let error): error.description
     }
   }
