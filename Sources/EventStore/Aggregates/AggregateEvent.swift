@@ -75,7 +75,7 @@ extension EventCodec {
       throw .schemaVersion(type: event.type, found: version, expected: expected)
     }
     do {
-      return try JSONDecoder().decode(Case<E>.self, from: Data(payload.bytes), configuration: event.type).event
+      return try PayloadDecoder.decode(Case<E>.self, from: payload.bytes, configuration: event.type).event
     } catch {
       throw .decoding(type: event.type, event: event.id, reason: Self.reason(error))
     }

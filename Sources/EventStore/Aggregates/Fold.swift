@@ -56,6 +56,6 @@ package struct AggregateFold<A: Aggregate>: Fold {
   }
 
   package func decode(_ payload: Payload) throws -> A {
-    try JSONDecoder().decode(A.self, from: Data(payload.bytes))
+    try PayloadDecoder.decode(A.self, from: payload.bytes)
   }
 }

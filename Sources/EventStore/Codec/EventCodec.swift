@@ -31,7 +31,7 @@ public struct EventCodec: Sendable {
   public mutating func register(_ type: (some Event).Type) {
     precondition(decodings[type.eventType] == nil, "two event types are declared as \(type.eventType)")
     decodings[type.eventType] = Decoding(schemaVersion: type.schemaVersion) { payload in
-      try JSONDecoder().decode(type, from: Data(payload.bytes))
+      try PayloadDecoder.decode(type, from: payload.bytes)
     }
   }
 
@@ -46,7 +46,7 @@ public struct EventCodec: Sendable {
     _ type: String, from version: Int, _ transform: @escaping @Sendable (Old) throws -> New
   ) {
     upcast(type, from: version) { payload in
-      let old = try JSONDecoder().decode(Old.self, from: Data(payload.bytes))
+      let old = try PayloadDecoder.decode(Old.self, from: payload.bytes)
       return Payload(bytes: Array(try JSONEncoder().encode(transform(old))), content: .json)
     }
   }
@@ -139,8 +139,10 @@ extension CodecError: CustomStringConvertible {
         ? "event type \(type): no upcaster leads from schema version \(found) to \(expected): register one"
         : "event type \(type) has schema version \(found), newer than this program's \(expected): update the program"
     case .upcasting(let type, let version, let event, let reason):
-      "event \(event.uuidString.lowercased()) of type \(type) cannot be raised from schema version \(version): \(reason)"
-    case .decoding(let type, let event, let reason): "event \(event.uuidString.lowercased()) of type \(type) cannot be decoded: \(reason)"
+      "event \(event.uuidString.lowercased()) of type \(type) cannot be raised from schema version \(version): "
+        + reason
+    case .decoding(let type, let event, let reason):
+      "event \(event.uuidString.lowercased()) of type \(type) cannot be decoded: \(reason)"
     case .payload(let error): error.description
     }
   }

@@ -1,0 +1,133 @@
+import Foundation
+import Testing
+
+@testable import EventStore
+
+@Suite("Decoding payloads gives what JSONDecoder gives")
+struct PayloadDecoderTests {
+  enum Kind: String, Codable { case small, large }
+  enum Choice: Codable, Equatable { case none, number(Int), named(name: String, Bool) }
+  struct Inner: Codable, Equatable {
+    var a: Int8
+    var b: [String: UInt16]?
+  }
+  struct Everything: Codable, Equatable {
+    var string: String
+    var optional: String?
+    var int: Int
+    var unsigned: UInt64?
+    var double: Double
+    var float: Float?
+    var bool: Bool
+    var decimal: Decimal
+    var date: Date?
+    var uuid: UUID?
+    var data: Data?
+    var url: URL?
+    var kind: Kind?
+    var choice: Choice?
+    var inner: Inner?
+    var list: [Inner?]
+    var numbers: [[Double]]
+    var byNumber: [Int: String]?
+  }
+  class Base: Codable { var base = 1 }
+  final class Derived: Base {
+    var own: Int
+    required init(from decoder: any Decoder) throws {
+      own = try decoder.container(keyedBy: Keys.self).decode(Int.self, forKey: .own)
+      try super.init(from: decoder.container(keyedBy: Keys.self).superDecoder())
+    }
+    override func encode(to encoder: any Encoder) throws {}
+    enum Keys: String, CodingKey { case own, `super` }
+  }
+
+  private func same<T: Codable & Equatable>(_ type: T.Type, _ json: String) {
+    let expected = Result { try JSONDecoder().decode(type, from: Data(json.utf8)) }
+    let found = Result { try PayloadDecoder.decode(type, from: Array(json.utf8)) }
+    switch (expected, found) {
+    case (.success(let expected), .success(let found)):
+      #expect(expected == found, "\(json)")
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = .sortedKeys
+      #expect((try? encoder.encode(expected)) == (try? encoder.encode(found)), "\(json)")
+    case (.failure(let expected), .failure(let found)):
+      #expect("\(expected)" == "\(found)", "\(json)")
+    default: Issue.record("\(json): expected \(expected), found \(found)")
+    }
+  }
+
+  @Test(
+    "values of all kinds, right and wrong",
+    arguments: [
+      "0", "-1", "1.0", "1.5", "1e2", "1E-2", "10.10", "0.1", "123456789012345678901234567890.12345", "1e400", "-0",
+      "-0.0",
+      "9223372036854775807", "9223372036854775808", "18446744073709551615", "256", "null", "true", "false", "\"\"",
+      "\"a\"", "\"\\u00e9\\n\\\"\"", "\"\\ud83d\\ude00\"", "\"10.5\"", "[]", "{}", "[1]", "[1,2.5,\"x\"]", "{\"a\":1}",
+      "{\"a\":1,\"a\":2}", "{\"a\":1000}", "\"2020-01-01\"", "\"aGk=\"", "\"https://example.org/a?b\"", "\"small\"",
+      "\"tiny\"", "{\"number\":{\"_0\":3}}", "{\"none\":{}}", "{\"named\":{\"name\":\"x\",\"_1\":true}}",
+      "{\"none\":{},\"b\":1}",
+      "\"5E8400D2-9B6C-4C67-9E4B-2A0B0B0B0B0B\"", "", " ", "nul", "{", "[1,]", "\"", "1 2", "\u{FEFF}1",
+      "  [ 1 , 2 ]  ",
+      "{ \"a\" : 5 , \"b\" : { \"x\" : 65535 } }", "{\"a\":null}", "{\"1\":\"x\",\"2\":\"y\"}",
+    ])
+  func values(json: String) {
+    same(Int.self, json)
+    same(Int8.self, json)
+    same(UInt64.self, json)
+    same(Double.self, json)
+    same(Float.self, json)
+    same(Bool.self, json)
+    same(String.self, json)
+    same(Decimal.self, json)
+    same(Date.self, json)
+    same(UUID.self, json)
+    same(Data.self, json)
+    same(URL.self, json)
+    same(Kind.self, json)
+    same(Choice.self, json)
+    same(Inner.self, json)
+    same(Int?.self, json)
+    same([Int].self, json)
+    same([Double?].self, json)
+    same([String: Int].self, json)
+    same([Int: String].self, json)
+    same([String: [String: UInt16]].self, json)
+  }
+
+  @Test("whole structs, random, some damaged", arguments: 1...200 as ClosedRange<UInt64>)
+  func structs(seed: UInt64) throws {
+    var random = SeededNumbers(seed: seed)
+    func maybe<T>(_ value: T) -> T? { Bool.random(using: &random) ? value : nil }
+    func text() -> String {
+      String(
+        (0..<Int.random(in: 0..<20, using: &random)).map { _ in "aé\n\"\\😀\u{1}/ 0".randomElement(using: &random) ?? "a"
+        })
+    }
+    func inner() -> Inner { Inner(a: .random(in: .min ... .max, using: &random), b: maybe([text(): 3, "x": 65535])) }
+    let value = Everything(
+      string: text(), optional: maybe(text()), int: .random(in: .min ... .max, using: &random),
+      unsigned: maybe(.random(in: .min ... .max, using: &random)), double: .random(in: -1e9...1e9, using: &random),
+      float: maybe(.random(in: -1e9...1e9, using: &random)), bool: .random(using: &random),
+      decimal: Decimal(Int.random(in: .min ... .max, using: &random)) / 100,
+      date: maybe(Date(timeIntervalSince1970: .random(in: 0...2e9, using: &random))), uuid: maybe(UUID()),
+      data: maybe(Data(text().utf8)), url: maybe(URL(string: "https://example.org/\(seed)")!), kind: maybe(.large),
+      choice: maybe(.named(name: text(), true)), inner: maybe(inner()), list: [inner(), nil, inner()],
+      numbers: [[], [1, 2.25], [.pi]], byNumber: maybe([5: text(), -7: "b"]))
+    let encoder = JSONEncoder()
+    if Bool.random(using: &random) { encoder.outputFormatting = .prettyPrinted }
+    var json = String(decoding: try encoder.encode(value), as: UTF8.self)
+    same(Everything.self, json)
+    #expect(try PayloadDecoder.decode(Everything.self, from: Array(json.utf8)) == value)
+    for _ in 0..<20 {
+      let index = json.indices.randomElement(using: &random) ?? json.startIndex
+      json.replaceSubrange(index...index, with: ["", "0", "\"", "}", "null", ","].randomElement(using: &random) ?? "")
+      same(Everything.self, json)
+    }
+  }
+
+  @Test("a class hierarchy goes its usual way")
+  func classes() throws {
+    #expect(try PayloadDecoder.decode(Derived.self, from: Array(#"{"own":5,"super":{"base":7}}"#.utf8)).base == 7)
+  }
+}
