@@ -49,6 +49,10 @@ public protocol Aggregate: Codable, Sendable {
   /// What an event changes. It must depend on nothing but the state and the event, and cannot refuse: the event has
   /// happened.
   mutating func apply(_ event: Event)
+
+  /// Applies events one after the other, passing over nothing's. Leave it as it is: it stands here so that it is compiled
+  /// for your type, where your module is, and a long replay costs no generic call an event.
+  mutating func apply(all events: [Event?])
 }
 
 extension Aggregate {
@@ -61,6 +65,11 @@ extension Aggregate {
   /// - Throws: ``InvalidName``.
   public static func stream(_ id: String) throws(InvalidName) -> StreamName {
     try StreamName(category: category, id: id)
+  }
+
+  @inlinable
+  public mutating func apply(all events: [Event?]) {
+    for index in events.indices { if let event = events[index] { apply(event) } }
   }
 
   /// The state after these events.

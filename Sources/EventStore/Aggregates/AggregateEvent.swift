@@ -75,19 +75,10 @@ extension EventCodec {
       throw .schemaVersion(type: event.type, found: version, expected: expected)
     }
     do {
-      return try PayloadDecoder.decode(Case<E>.self, from: payload.bytes, configuration: event.type).event
+      return try PayloadDecoder.decode(payload.bytes) { try E(from: CaseDecoder(type: event.type, payload: $0)) }
     } catch {
       throw .decoding(type: event.type, event: event.id, reason: Self.reason(error))
     }
-  }
-}
-
-/// An event that is decoded from its payload alone: the case is known from the stored type.
-private struct Case<E: AggregateEvent>: DecodableWithConfiguration {
-  let event: E
-
-  init(from decoder: any Decoder, configuration type: String) throws {
-    event = try E(from: CaseDecoder(type: type, payload: decoder))
   }
 }
 

@@ -13,7 +13,8 @@ package protocol Fold: Sendable {
   func initialState() -> State
   /// Takes the event apart; called for many events at once. `nil`: the event changes nothing.
   func step(_ event: RecordedEvent) throws(CodecError) -> Step?
-  func apply(_ step: Step, to state: inout State)
+  /// In their order; `nil`: an event that changes nothing.
+  func apply(_ steps: [Step?], to state: inout State)
 
   /// - Throws: anything; the state is then not kept.
   func encode(_ state: State) throws -> Payload
@@ -30,10 +31,12 @@ extension Fold {
 /// The fold of an ``Aggregate``.
 package struct AggregateFold<A: Aggregate>: Fold {
   private let codec: EventCodec
+  private let ignoredTypes: Set<String>
   package let shape: SnapshotShape
 
   package init(_ codec: EventCodec) {
     self.codec = codec
+    ignoredTypes = A.ignoredEventTypes
     shape = SnapshotShape(
       stateType: A.category, schemaVersion: A.schemaVersion, fingerprint: StateShape.fingerprint(of: A.self))
   }
@@ -43,11 +46,11 @@ package struct AggregateFold<A: Aggregate>: Fold {
   package func initialState() -> A { A() }
 
   package func step(_ event: RecordedEvent) throws(CodecError) -> A.Event? {
-    if A.ignoredEventTypes.contains(event.type) { return nil }
+    if !ignoredTypes.isEmpty, ignoredTypes.contains(event.type) { return nil }
     return try codec.decode(event, as: A.Event.self)
   }
 
-  package func apply(_ step: A.Event, to state: inout A) { state.apply(step) }
+  package func apply(_ steps: [A.Event?], to state: inout A) { state.apply(all: steps) }
 
   package func encode(_ state: A) throws -> Payload {
     let encoder = JSONEncoder()

@@ -1,9 +1,8 @@
 package import FoundationEssentials
 internal import Glibc
 
-/// A stream's state at one of its versions.
-package struct Folded<State: Sendable>: Sendable {
-  package var state: State
+/// How far a stream was folded.
+package struct FoldedRange: Sendable {
   /// The last event in it; 0: none.
   package var version = 0
   package var eventID: UUID?
@@ -17,11 +16,9 @@ package struct Folded<State: Sendable>: Sendable {
   /// How many events were read and applied.
   package var eventsRead = 0
 
-  /// Before the first event.
-  package init(state: State) { self.state = state }
+  fileprivate init() {}
 
-  init(state: State, _ snapshot: Snapshot) {
-    self.state = state
+  fileprivate init(_ snapshot: Snapshot) {
     version = snapshot.version
     eventID = snapshot.eventID
     latestTime = snapshot.latestTime
@@ -29,6 +26,40 @@ package struct Folded<State: Sendable>: Sendable {
     snapshotVersion = snapshot.version
     snapshotCreatedAt = snapshot.createdAt
   }
+
+  fileprivate mutating func append(_ events: [RecordedEvent]) {
+    guard let last = events.last else { return }
+    version = last.version
+    eventID = last.id
+    eventsRead += events.count
+    var latest = latestTime ?? last.time
+    var key: UUID?
+    for event in events {
+      latest = max(latest, event.time)
+      if event.keyID != key, let id = event.keyID {
+        key = id
+        keyIDs.insert(id)
+      }
+    }
+    latestTime = latest
+  }
+}
+
+/// A stream's state at one of its versions.
+@dynamicMemberLookup
+package struct Folded<State: Sendable>: Sendable {
+  package var state: State
+  package var range = FoldedRange()
+
+  /// Before the first event.
+  package init(state: State) { self.state = state }
+
+  init(state: State, _ snapshot: Snapshot) {
+    self.state = state
+    range = FoldedRange(snapshot)
+  }
+
+  package subscript<V>(dynamicMember path: KeyPath<FoldedRange, V>) -> V { range[keyPath: path] }
 }
 
 /// Folds streams, from the newest snapshot that fits.
@@ -95,18 +126,14 @@ package struct StreamFolder<F: Fold>: Sendable {
     while let page = current {
       try Task.checkCancellation()
       async let next = pages.next()
-      for (event, step) in zip(page, try await steps(page)) { apply(event, step, to: &folded) }
+      apply(page, try await steps(page), to: &folded)
       current = try await next
     }
   }
 
-  package func apply(_ event: RecordedEvent, _ step: F.Step?, to folded: inout Folded<F.State>) {
-    if let step { fold.apply(step, to: &folded.state) }
-    folded.version = event.version
-    folded.eventID = event.id
-    folded.latestTime = max(folded.latestTime ?? event.time, event.time)
-    if let key = event.keyID { folded.keyIDs.insert(key) }
-    folded.eventsRead += 1
+  package func apply(_ events: [RecordedEvent], _ steps: [F.Step?], to folded: inout Folded<F.State>) {
+    fold.apply(steps, to: &folded.state)
+    folded.range.append(events)
   }
 
   // MARK: Decoding
@@ -118,14 +145,14 @@ package struct StreamFolder<F: Fold>: Sendable {
   /// What each event says, decoded on several cores where there are many.
   package func steps(_ page: [RecordedEvent]) async throws -> [F.Step?] {
     let parts = min(Self.cores, page.count / Self.eventsWorthATask)
-    guard parts > 1 else { return try steps(page[...]) }
+    guard parts > 1 else { return try steps(page, page.indices) }
     return try await withThrowingTaskGroup(of: (part: Int, steps: [F.Step?]).self) { group in
       let bounds = (0...parts).map { $0 * page.count / parts }
       for part in 1..<parts {
-        group.addTask { (part, try steps(page[bounds[part]..<bounds[part + 1]])) }
+        group.addTask { (part, try steps(page, bounds[part]..<bounds[part + 1])) }
       }
       // The first error in the order of the stream is the one to tell.
-      let first = Result { try steps(page[..<bounds[1]]) }
+      let first = Result { try steps(page, 0..<bounds[1]) }
       var parted = [[F.Step?]](repeating: [], count: parts)
       parted[0] = try first.get()
       for try await (part, steps) in group { parted[part] = steps }
@@ -133,17 +160,20 @@ package struct StreamFolder<F: Fold>: Sendable {
     }
   }
 
-  private func steps(_ events: ArraySlice<RecordedEvent>) throws -> [F.Step?] {
-    var steps: [F.Step?] = []
-    steps.reserveCapacity(events.count)
-    for event in events {
-      do throws(CodecError) {
-        steps.append(try fold.step(event))
-      } catch {
-        throw AggregateError.event(event.stream, version: event.version, error)
+  private func steps(_ page: [RecordedEvent], _ range: Range<Int>) throws -> [F.Step?] {
+    // Where they lie: a copy of an event would count up and down each of its parts.
+    try page.withUnsafeBufferPointer { events in
+      var steps: [F.Step?] = []
+      steps.reserveCapacity(range.count)
+      for index in range {
+        do throws(CodecError) {
+          steps.append(try fold.step(events[index]))
+        } catch {
+          throw AggregateError.event(events[index].stream, version: events[index].version, error)
+        }
       }
+      return steps
     }
-    return steps
   }
 
   // MARK: Snapshots

@@ -78,6 +78,7 @@ public struct EventCodec: Sendable {
     case .failure(let error): throw .payload(error)
     }
     var version = event.schemaVersion
+    guard !upcasters.isEmpty else { return (payload, version) }
     while let upcaster = upcasters[Step(type: event.type, version: version)] {
       do { payload = try upcaster(payload) } catch {
         throw .upcasting(type: event.type, version: version, event: event.id, reason: Self.reason(error))

@@ -14,14 +14,20 @@ enum PayloadDecoder {
     }
   }
 
-  static func decode<T: DecodableWithConfiguration>(
-    _ type: T.Type, from payload: [UInt8], configuration: T.DecodingConfiguration
-  ) throws -> T {
+  /// A value that `body` makes of the payload's decoder.
+  static func decode<T>(_ payload: [UInt8], _ body: (any Decoder) throws -> T) throws -> T {
     do {
-      return try T(from: PlainDecoder(JSONSlice(payload)), configuration: configuration)
+      return try body(PlainDecoder(JSONSlice(payload)))
     } catch {
-      return try JSONDecoder().decode(type, from: Data(payload), configuration: configuration)
+      return try withoutActuallyEscaping(body) { body in
+        try JSONDecoder().decode(Made<T>.self, from: Data(payload), configuration: body).value
+      }
     }
+  }
+
+  private struct Made<T>: DecodableWithConfiguration {
+    let value: T
+    init(from decoder: any Decoder, configuration body: (any Decoder) throws -> T) throws { value = try body(decoder) }
   }
 }
 
@@ -130,10 +136,11 @@ private struct PlainDecoder: Decoder {
   /// A value of any type. Some types are not decoded by their own `init(from:)`: JSONDecoder has a way for each.
   @inline(__always)
   func decoded<T: Decodable>(_ type: T.Type) throws -> T {
-    if type == String.self, let value = try json.string() as? T { return value }
+    // The same type under another name: no cast is needed.
+    if type == String.self { return unsafeBitCast(try json.string(), to: type) }
     if type == Decimal.self {
-      guard let value = Decimal(string: try json.number()) as? T else { throw NotPlain() }
-      return value
+      guard let value = Decimal(string: try json.number()) else { throw NotPlain() }
+      return unsafeBitCast(value, to: type)
     }
     if type == Data.self || type == URL.self { throw NotPlain() }
     return try T(from: self)

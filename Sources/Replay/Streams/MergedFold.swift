@@ -66,8 +66,10 @@ package struct MergedFold: Fold {
       fields: members.map { ($0.key, JSONText.compacted(Array(payload.bytes[$0.value]))) })
   }
 
-  package func apply(_ step: Step, to state: inout MergedState) {
-    for field in step.fields { state.set(field.name, field.value, step.version) }
+  package func apply(_ steps: [Step?], to state: inout MergedState) {
+    for step in steps {
+      for field in step?.fields ?? [] { state.set(field.name, field.value, step?.version ?? 0) }
+    }
   }
 
   package func display(_ state: MergedState) -> [UInt8] { state.json }

@@ -107,7 +107,7 @@ package struct FoldReplay<F: Fold>: StreamReplay {
     rest.versions = first...range.versions.upperBound
     for try await page in log.read(stream, rest).pages {
       for (event, step) in zip(page, try await folder.steps(page)) {
-        folder.apply(event, step, to: &folded)
+        folder.apply([event], [step], to: &folded)
         let next = try fold.display(folded.state)
         try await body(StreamStep(event: event, changes: JSONChanges.between(json, next), json: next))
         json = next

@@ -17,6 +17,6 @@ struct Scenario: Sendable {
   static let all: [Scenario] = [
     .appends32, .appends256, .appends32Function, .lone, .batch100, .twoProcesses,
     .scan, .scanCodable, .stream100, .sealAppend, .sealScan, .importFile,
-    .replay10k, .snapshotLoad, .snapshotAppends,
+    .stream10k, .replay10k, .snapshotLoad, .snapshotAppends,
   ]
 }

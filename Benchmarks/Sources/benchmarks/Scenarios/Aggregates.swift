@@ -17,6 +17,19 @@ extension Scenario {
     )
   }
 
+  static let stream10k = Scenario(
+    name: "stream-10k", ours: "read(stream).collect(), 10,000 events, opened",
+    yardstick: "prepared SELECT of the same stream", comparisons: [.throughput(atLeast: 0.4)]
+  ) { stage in
+    let store = try await stage.aggregateStore(length: length)
+    let stream = try BenchmarkAccount.stream("long")
+    let ids = try await stage.streamIDs(of: [stream], store)
+    return (
+      try await StreamReads(store, [stream], length: length),
+      try PreparedClients(1, stage.url, .streamSelect(store.schema.name, ids, length: length))
+    )
+  }
+
   static let snapshotLoad = Scenario(
     name: "snapshot-load", ours: "load of an aggregate of 10,000 events, the snapshot 99 events old",
     yardstick: "the same without snapshots", comparisons: [.latency(percentile: 50, atMost: 0.1)]
