@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Lost connections", .timeLimit(.minutes(1)))
+@Suite("Lost connections", .timeLimit(.minutes(5)))
 struct LostConnectionTests {
   private static let one = Statement("SELECT 1")
 

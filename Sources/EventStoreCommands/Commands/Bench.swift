@@ -4,9 +4,30 @@ internal import FoundationEssentials
 internal import Histogram
 internal import PostgreSQL
 
+/// An aggregate of 10,000 events.
+private struct BenchCounter: Aggregate, Equatable {
+  static let category = "counter"
+
+  enum Event: AggregateEvent {
+    case counted(number: Int, note: String)
+    enum CodingKeys: String, CodingKey, CaseIterable { case counted = "counter.counted" }
+  }
+
+  var total = 0
+  var note = ""
+
+  mutating func apply(_ event: Event) {
+    switch event {
+    case .counted(let number, let note):
+      total += number
+      self.note = note
+    }
+  }
+}
+
 struct Bench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Measure this machine and server: appends, a scan, stream loads.",
+    abstract: "Measure this machine and server: appends, a scan, aggregates with and without snapshots.",
     discussion: """
       Works in a schema of its own (esctl_bench), which it drops afterwards. Figures are of one moment of one machine; \
       `make bench` compares with plain PostgreSQL in one run.
@@ -51,7 +72,7 @@ struct Bench: AsyncParsableCommand {
   }
 
   private func measure(_ log: PostgreSQLEventLog) async throws {
-    let bar = store.progressBar("bench", total: 4, unit: .count("measurements"))
+    let bar = store.progressBar("bench", total: 6, unit: .count("measurements"))
     var figures: [Figure] = []
     figures.append(try await appends(log, "append 1, \(writers) writers", writers: writers, batch: 1))
     bar.advance()
@@ -65,8 +86,52 @@ struct Bench: AsyncParsableCommand {
     let elapsed = start.duration(to: .now) / .seconds(1)
     figures.append(Figure(name: "scan, opened", perSecond: Double(count) / elapsed, latency: nil))
     bar.advance()
+    figures += try await loads(log, bar)
     bar.finish()
     print(figures)
+  }
+
+  private static let longStream = 10_000
+
+  /// Loads of a long aggregate: in full, and by way of a snapshot that is as old as the interval lets it become.
+  private func loads(_ log: PostgreSQLEventLog, _ bar: ProgressBar) async throws -> [Figure] {
+    let stream = try BenchCounter.stream("long")
+    let note = String(repeating: "x", count: payload)
+    var version = 0
+    for end in [Self.longStream - 99, Self.longStream] {
+      while version < end {
+        let events = try (version..<min(end, version + 500)).map {
+          try EventCodec().encode(BenchCounter.Event.counted(number: $0, note: note))
+        }
+        version = try await log.append(events, to: stream, expecting: .exact(version)).version
+      }
+      // Makes the snapshot.
+      if version < Self.longStream { _ = try await AggregateStore(log).load(BenchCounter.self, "long") }
+    }
+    var figures: [Figure] = []
+    for usesSnapshots in [false, true] {
+      let store = AggregateStore(log, usesSnapshots: usesSnapshots)
+      var histogram = Histogram<UInt64>(numberOfSignificantValueDigits: .three)
+      let start = ContinuousClock.now
+      let end = start + .seconds(seconds)
+      var loads = 0
+      while ContinuousClock.now < end {
+        let sent = ContinuousClock.now
+        let counter = try await store.load(BenchCounter.self, "long")
+        histogram.record(UInt64(max(1, sent.duration(to: .now) / .microseconds(1))))
+        guard counter.total == Self.longStream * (Self.longStream - 1) / 2 else {
+          throw CommandFailure(.failed, "bench", "the loaded state is wrong: \(counter.total)")
+        }
+        loads += 1
+      }
+      let events = usesSnapshots ? 99 : Self.longStream
+      figures.append(
+        Figure(
+          name: "load of 10,000 events, \(usesSnapshots ? "snapshot and 99 events" : "all replayed")",
+          perSecond: Double(loads * events) / (start.duration(to: .now) / .seconds(1)), latency: histogram))
+      bar.advance()
+    }
+    return figures
   }
 
   private func appends(

@@ -60,7 +60,7 @@ extension CommandLineTests {
     func everyVersion() async throws {
       try await withBank { esctl, accounts in
         var versions = 0
-        for (account, transactions) in accounts.sorted(by: { $0.key < $1.key }) {
+        for (number, (account, transactions)) in accounts.sorted(by: { $0.key < $1.key }).enumerated() {
           let steps = try await esctl("replay", account, "--into", model, "--steps", "--json")
           let lines = steps.standardOutput.split(separator: "\n")
           #expect(lines.count == transactions.count)
@@ -69,6 +69,7 @@ extension CommandLineTests {
             #expect(try balance(line[after.upperBound...]) == transaction.balance)
             versions += 1
           }
+          guard number % 10 == 0 else { continue }
           let version = Int.random(in: 1...transactions.count)
           let then = try await esctl("replay", account, "--into", model, "--at-version", "\(version)", "--json")
           #expect(try balances(then) == [account: transactions[version - 1].balance])

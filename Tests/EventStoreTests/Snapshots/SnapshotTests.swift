@@ -41,14 +41,14 @@ struct SnapshotTests {
 
   @Test(
     "with snapshots at random versions every version, and every time, is what a full replay gives",
-    arguments: 1...6 as ClosedRange<UInt64>)
+    arguments: 1...4 as ClosedRange<UInt64>)
   func property(seed: UInt64) async throws {
     try await TestDatabase.required.withLog { log in
       var random = SeededNumbers(seed: seed)
-      let count = Int.random(in: 1...120, using: &random)
+      let count = Int.random(in: 1...90, using: &random)
       try await log.append(try Self.events(count, seed: seed), to: "account-1", expecting: .noStream)
       let (with, without) = (folder(log), folder(log, usingSnapshots: false))
-      for _ in 0..<4 {
+      for _ in 0..<3 {
         try await keep("account-1", log, at: Int.random(in: 1...count, using: &random))
         for version in 1...count {
           let full = try await without.state(of: "account-1", at: .version(version))
