@@ -70,13 +70,16 @@ struct History: AsyncParsableCommand {
   }
 }
 
-/// A line an event; on a terminal in columns, with the changes in what is left of the width.
+/// A line an event, in columns; on a terminal the changes are broken into as many lines as they need.
 private final class HistoryPrinter {
   private let output = StandardOutput()
   private let json: Bool
   private let keys: [String]
   private let changes: ReplayPrinter
+  private var widths = (type: 12, who: 4)
   private var hasHeading = false
+
+  private static let longestChange = 60
 
   init(json: Bool, who: String?) {
     self.json = json
@@ -92,19 +95,39 @@ private final class HistoryPrinter {
   func print(_ step: StreamStep) {
     let who = keys.lazy.compactMap { step.event.metadata[$0] }.first
     if json { return changes.print(step.event, step.changes, who: who ?? "") }
+    // As wide as anything was so far: the events to come are not known.
+    widths.type = max(widths.type, min(32, TextWidth.of(step.event.type)))
+    widths.who = max(widths.who, min(20, TextWidth.of(who ?? "")))
     if !hasHeading {
       hasHeading = true
-      output.line(output.terminal.styled(columns("VERSION", "TIME", "TYPE", "WHO", "WHAT CHANGED"), .bold))
+      output.line(output.terminal.styled(columns("VERSION", "TIME", "TYPE", "WHO") + "WHAT CHANGED", .bold))
     }
-    let what = step.changes.isEmpty ? "-" : step.changes.map(ReplayPrinter.text).joined(separator: ", ")
-    let line = columns(
-      String(step.event.version), Timestamp.text(step.event.time), step.event.type, who ?? "-", what)
-    output.line(output.terminal.width.map { TextWidth.truncated(TextWidth.printable(line), to: $0) } ?? line)
+    let head = columns(String(step.event.version), Timestamp.text(step.event.time), step.event.type, who ?? "-")
+    let changes = step.changes.isEmpty ? ["-"] : step.changes.map(ReplayPrinter.text)
+    guard let width = output.terminal.width, width > TextWidth.of(head) + 20 else {
+      return output.line(TextWidth.printable(head + changes.joined(separator: ", ")))
+    }
+    let indent = TextWidth.of(head)
+    var line = head
+    for (index, change) in changes.enumerated() {
+      let text =
+        TextWidth.truncated(TextWidth.printable(change), to: min(Self.longestChange, width - indent - 1))
+        + (index < changes.count - 1 ? "," : "")
+      if TextWidth.of(line) > indent, TextWidth.of(line) + 1 + TextWidth.of(text) > width {
+        output.line(line)
+        line = String(repeating: " ", count: indent)
+      }
+      line += (TextWidth.of(line) > indent ? " " : "") + text
+    }
+    output.line(line)
   }
 
-  private func columns(_ version: String, _ time: String, _ type: String, _ who: String, _ what: String) -> String {
+  private func columns(_ version: String, _ time: String, _ type: String, _ who: String) -> String {
     TextWidth.padded(version, to: 7, alignedRight: true) + "  " + TextWidth.padded(time, to: 20, alignedRight: false)
-      + "  " + TextWidth.padded(type, to: 20, alignedRight: false) + "  "
-      + TextWidth.padded(who, to: 12, alignedRight: false) + "  " + what
+      + "  "
+      + TextWidth.padded(TextWidth.truncated(TextWidth.printable(type), to: 32), to: widths.type, alignedRight: false)
+      + "  "
+      + TextWidth.padded(TextWidth.truncated(TextWidth.printable(who), to: 20), to: widths.who, alignedRight: false)
+      + "  "
   }
 }

@@ -21,10 +21,10 @@ final class ReplayPrinter {
           ("snapshotVersion", .integer(state.snapshotVersion)), ("eventsRead", .integer(state.eventsRead)),
         ]))
     }
-    output.line(
-      "\(stream) at version \(state.version), \(Timestamp.text(state.time)): \(name)"
-        + (state.snapshotVersion > 0
-          ? " (from the snapshot at \(state.snapshotVersion), \(state.eventsRead) events read)" : ""))
+    output.line("\(stream) at version \(state.version), \(Timestamp.text(state.time)): \(name)")
+    if state.snapshotVersion > 0 {
+      line("from the snapshot of version \(state.snapshotVersion) and \(state.eventsRead) events", .dim)
+    }
     var table = Table([.init("FIELD"), .init("VALUE")] + (state.origins.isEmpty ? [] : [.init("VERSION", .right)]))
     for (field, value) in Self.members(of: state.json) {
       table.append([field, value] + (state.origins[field].map { [String($0)] } ?? []))
@@ -78,8 +78,7 @@ final class ReplayPrinter {
             ("id", .string(event.id.uuidString.lowercased())),
           ] + (who.map { [("who", $0.isEmpty ? .null : .string($0))] } ?? []) + [("changes", .array(changes))]))
     }
-    let head = output.terminal.styled("\(event.version)  \(Timestamp.text(event.time))  \(event.type)", .bold)
-    line(head)
+    line("\(event.version)  \(Timestamp.text(event.time))  \(event.type)", .bold)
     for text in texts { line("    \(text)") }
     if texts.isEmpty { line("    (nothing changed)") }
   }
@@ -107,8 +106,10 @@ final class ReplayPrinter {
     if texts.isEmpty { line("    (nothing changed)") }
   }
 
-  private func line(_ text: String) {
-    output.line(output.terminal.width.map { TextWidth.truncated(TextWidth.printable(text), to: $0) } ?? text)
+  /// Cut to the terminal's width.
+  private func line(_ text: String, _ style: Terminal.Style? = nil) {
+    let text = output.terminal.width.map { TextWidth.truncated(TextWidth.printable(text), to: $0) } ?? text
+    output.line(style.map { output.terminal.styled(text, $0) } ?? text)
   }
 
   // MARK: Values
@@ -128,12 +129,18 @@ final class ReplayPrinter {
   private static func raw(_ json: String?) -> JSONValue { json.map { .raw(Array($0.utf8)) } ?? .null }
 
   static func text(_ change: FieldChange) -> String {
-    switch (change.before, change.after) {
+    switch (change.before.map(plain), change.after.map(plain)) {
     case (let before?, let after?): "\(change.field) \(before) → \(after)"
     case (nil, let after?): "\(change.field) \(after)"
     case (let before?, nil): "\(change.field) \(before) → gone"
     case (nil, nil): change.field
     }
+  }
+
+  /// A value for people: a string without its quotes, unless it is empty.
+  private static func plain(_ json: String) -> String {
+    guard json.first == "\"", json != "\"\"" else { return json }
+    return (try? Array(json.utf8).withUnsafeBytes { try JSONText.string($0) }) ?? json
   }
 
   private static func texts(_ change: RowChange) -> [String] {
