@@ -74,7 +74,7 @@ extension ReadModel {
     if case .stream = scope { count = 1 } else { count = streamsAreIndependent ? max(1, workers ?? cores) : 1 }
     var sessions: [ReadModelSession] = []
     for _ in 0..<count {
-      sessions.append(try await ReadModelSession.open(self, log.configuration.connection, codec))
+      sessions.append(try await ReadModelSession.open(self, log.configuration, codec))
     }
     let events = try await Self.fold(events(of: scope, in: log), into: sessions, progress)
     for session in sessions { try await session.checkTables() }

@@ -22,7 +22,7 @@ extension ReadModel {
     codec: EventCodec = EventCodec(), _ body: (RecordedEvent, [RowChange]) async throws -> Void
   ) async throws {
     let range = try await moment.range(of: stream, in: log)
-    let session = try await ReadModelSession.open(self, log.configuration.connection, codec)
+    let session = try await ReadModelSession.open(self, log.configuration, codec)
     var rows: [ReadModelSession.Row] = []
     for try await page in log.read(stream, range).pages {
       let earlier = page.prefix { $0.version < first }
@@ -50,7 +50,7 @@ extension ReadModel {
     codec: EventCodec = EventCodec()
   ) async throws -> [RowChange] {
     let range = try await Moment.version(versions.upperBound).range(of: stream, in: log)
-    let session = try await ReadModelSession.open(self, log.configuration.connection, codec)
+    let session = try await ReadModelSession.open(self, log.configuration, codec)
     var rows: [ReadModelSession.Row] = []
     for try await page in log.read(stream, range).pages {
       let earlier = page.prefix { $0.version <= versions.lowerBound }

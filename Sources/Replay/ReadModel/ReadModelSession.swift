@@ -9,8 +9,9 @@ internal import PostgreSQL
 final class ReadModelSession: Sendable {
   let model: ReadModel
   let connection: Connection
-  private let codec: EventCodec
-  private let statements: [[Statement]]
+  private let relation: EventRelation
+  /// Of each handler.
+  private let statements: [[(statement: Statement, sql: ReadModel.SQL)]]
 
   struct Table: Sendable {
     let name: String
@@ -25,11 +26,12 @@ final class ReadModelSession: Sendable {
   private static let patience = Duration.seconds(86400)
 
   private init(
-    _ model: ReadModel, _ connection: Connection, _ codec: EventCodec, _ statements: [[Statement]], _ tables: [Table]
+    _ model: ReadModel, _ connection: Connection, _ relation: EventRelation,
+    _ statements: [[(statement: Statement, sql: ReadModel.SQL)]], _ tables: [Table]
   ) {
     self.model = model
     self.connection = connection
-    self.codec = codec
+    self.relation = relation
     self.statements = statements
     self.tables = tables
   }
@@ -40,11 +42,11 @@ final class ReadModelSession: Sendable {
   ///
   /// - Throws: ``ReadModelError``: the file. `PostgreSQLError`: the server.
   static func open(
-    _ model: ReadModel, _ configuration: ConnectionConfiguration, _ codec: EventCodec
+    _ model: ReadModel, _ configuration: EventLogConfiguration, _ codec: EventCodec
   ) async throws -> ReadModelSession {
-    let connection = try await Connection.connect(configuration)
+    let connection = try await Connection.connect(configuration.connection)
     do {
-      return try await open(model, connection, codec)
+      return try await open(model, connection, configuration.schema, codec)
     } catch {
       connection.close()
       throw error
@@ -52,8 +54,9 @@ final class ReadModelSession: Sendable {
   }
 
   private static func open(
-    _ model: ReadModel, _ connection: Connection, _ codec: EventCodec
+    _ model: ReadModel, _ connection: Connection, _ schema: SchemaName, _ codec: EventCodec
   ) async throws -> ReadModelSession {
+    func text(_ sql: String) -> String { sql.replacing(EventRelation.schema, with: schema.quoted) }
     // A proxy's session is not ours to change.
     if connection.configuration.preparedStatements { try await connection.script("SET temp_buffers = '128MB'") }
     try await connection.script(
@@ -77,15 +80,23 @@ final class ReadModelSession: Sendable {
       return Table(name: name, key: key)
     }
     try await connection.script("SET TRANSACTION READ ONLY")
-    let none = try EventRelation.parameters([], codec)
-    for sql in model.handlers.flatMap(\.statements) {
-      try await translating(model, sql) { () throws(PostgreSQLError) in
-        try await connection.execute(Statement("EXPLAIN \(sql.text)"), none)
+    let type = try await connection.execute(Statement(text(SQL.`queries/recorded_event_type`))).int64(0, 0)
+    let relation = EventRelation(elementType: UInt32(truncatingIfNeeded: type), codec: codec)
+    let none = try relation.parameters([])
+    let statements = model.handlers.map { handler in
+      handler.statements.map { sql in
+        let sql = ReadModel.SQL(text: text(sql.text), line: sql.line)
+        return (statement: Statement(sql.text), sql: sql)
+      }
+    }
+    for (_, sql) in statements.joined() {
+      let plan = ReadModel.SQL(text: "EXPLAIN \(sql.text)", line: sql.line)
+      try await translating(model, plan) { () throws(PostgreSQLError) in
+        try await connection.execute(Statement(plan.text), none)
       }
       try await check(model, connection, line: sql.line)
     }
-    let statements = model.handlers.map { $0.statements.map { Statement($0.text) } }
-    return ReadModelSession(model, connection, codec, statements, tables)
+    return ReadModelSession(model, connection, relation, statements, tables)
   }
 
   /// - Throws: ``ReadModelError`` with `foreignTable`.
@@ -109,12 +120,12 @@ final class ReadModelSession: Sendable {
     for set in try EventSets.divide(events, for: model) {
       let parameters: Parameters
       do {
-        parameters = try EventRelation.parameters(set.events, codec)
+        parameters = try relation.parameters(set.events)
       } catch {
         let unreadable = set.events.first { if case .failure = $0.payload { true } else { false } } ?? set.events[0]
         throw AggregateError.event(unreadable.stream, version: unreadable.version, error)
       }
-      for (statement, sql) in zip(statements[set.handler], model.handlers[set.handler].statements) {
+      for (statement, sql) in statements[set.handler] {
         pending.append((set, sql, connection.send(statement, parameters, timeout: Self.patience)))
       }
     }

@@ -14,6 +14,7 @@ struct MigrationTests {
     "0002_keys a770909e559a0cb0755e404870acbd64199e81db98ef8d9241cb7b4d5d79af71",
     "0003_immutable 494c1ae387245abb3e96d5ddd9aa3f50acc9d62f9981401f1c6d4230055156ab",
     "0004_snapshots ec5fab9fb106e048c8b63f0f4a27504c20e8aa62792412205d3ac69041f80934",
+    "0005_recorded_event 8ee3e38eb5db0bf0e279f7e9288936b1cf5d162a6128cc9ebf61b11f2a2268c0",
   ]
 
   @Test("a released migration is never edited")

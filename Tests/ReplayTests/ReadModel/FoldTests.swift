@@ -214,6 +214,9 @@ struct FoldTests {
         handler: "-- on: deposited\nINSERT INTO balance\nSELECT strem, 1 FROM events;", reason: .file,
         says: "\"strem\" does not exist", line: 8),
       Refusal(
+        handler: "-- on: deposited\nINSERT INTO balance\nSELECT stream,\n\nx\n\nFROM events;", reason: .file,
+        says: "\"x\" does not exist", line: 10),
+      Refusal(
         handler: "-- on: deposited\nINSERT INTO\nSELCT FROM events;", reason: .file, says: "syntax error", line: 8),
       Refusal(
         handler: "-- on: deposited\nINSERT INTO nothing SELECT stream FROM events;", reason: .file,
