@@ -34,13 +34,7 @@ struct History: AsyncParsableCommand {
 
   func run() async throws {
     guard follow else { return try await print() }
-    try await withThrowingTaskGroup { group in
-      group.addTask { [self] in try await print() }
-      group.addTask { await StandardOutput.readerGone() }
-      try await group.next()
-      group.cancelAll()
-      try await group.waitForAll()
-    }
+    try await StandardOutput.whileRead { [self] in try await print() }
   }
 
   private func print() async throws {

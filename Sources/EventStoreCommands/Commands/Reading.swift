@@ -94,15 +94,7 @@ struct Log: AsyncParsableCommand {
 
   func run() async throws {
     guard follow else { return try await print() }
-    // Followed until interrupted, or until nobody reads the output any more: without looking that would show only at the
-    // next event, which may never come.
-    try await withThrowingTaskGroup { group in
-      group.addTask { [self] in try await print() }
-      group.addTask { await StandardOutput.readerGone() }
-      try await group.next()
-      group.cancelAll()
-      try await group.waitForAll()
-    }
+    try await StandardOutput.whileRead { [self] in try await print() }
   }
 
   private func print() async throws {

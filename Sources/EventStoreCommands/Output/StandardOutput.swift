@@ -29,8 +29,20 @@ final class StandardOutput {
   /// Nothing that is written arrives any more: a command that would go on for long can stop.
   static var isLost: Bool { loss.load(ordering: .relaxed) != 0 }
 
+  /// Runs `body` until it ends, is interrupted, or nobody reads the output any more: without looking, a command that
+  /// follows would notice that only at the next event, which may never come.
+  static func whileRead(_ body: @escaping @Sendable () async throws -> Void) async throws {
+    try await withThrowingTaskGroup { group in
+      group.addTask { try await body() }
+      group.addTask { await readerGone() }
+      try await group.next()
+      group.cancelAll()
+      try await group.waitForAll()
+    }
+  }
+
   /// Waits until nobody reads standard output any more, as after `| head` has had enough; or until cancelled.
-  static func readerGone() async {
+  private static func readerGone() async {
     while !Task.isCancelled {
       // Without events asked for, only errors are told: of a pipe, that its reading end is closed.
       var output = pollfd(fd: STDOUT_FILENO, events: 0, revents: 0)

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import EventStoreCommands
@@ -127,7 +128,7 @@ struct CSVReaderTests {
 
   @Test("what is written is read back, at any border", arguments: 0..<60 as Range<UInt64>)
   func roundTrip(seed: UInt64) throws {
-    var random = SeededGenerator(seed: seed)
+    var random = SeededNumbers(seed: seed)
     let letters: [Character] = ["a", "B", "1", " ", ",", "\"", "\n", "\r", ";", "é", "😀", "'", "\\"]
     let columns = Int.random(in: 2...7, using: &random)
     let lineEnd = Bool.random(using: &random) ? "\n" : "\r\n"

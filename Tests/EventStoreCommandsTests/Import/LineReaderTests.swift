@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import EventStoreCommands
@@ -37,7 +38,7 @@ struct LineReaderTests {
 
   @Test("long lines at random borders", arguments: 0..<30 as Range<UInt64>)
   func randomBorders(seed: UInt64) throws {
-    var random = SeededGenerator(seed: seed)
+    var random = SeededNumbers(seed: seed)
     let expected = (0..<100).map { _ in String(repeating: "x", count: Int.random(in: 0...300, using: &random))
     }
     #expect(try lines(expected.joined(separator: "\n") + "\n", seed: seed) == expected)

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import EventStoreCommands
@@ -84,7 +85,7 @@ struct TimeFormatTests {
   @Test("never crashes on random bytes", arguments: ["iso8601", "unix", "unixms", "d.M.yy H:mm:ss.SSSXXX"])
   func fuzz(pattern: String) throws {
     let format = try TimeFormat(pattern)
-    var random = SeededGenerator(seed: 3)
+    var random = SeededNumbers(seed: 3)
     let alphabet = Array("0123456789-:.TZ+ ".utf8)
     for _ in 0..<20_000 {
       let bytes = (0..<Int.random(in: 0...30, using: &random)).map { _ in

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import EventStoreCommands
@@ -40,7 +41,7 @@ struct TimestampTests {
 
   @Test("a Date keeps its microseconds on the way there and back")
   func dates() {
-    var random = SeededGenerator(seed: 1)
+    var random = SeededNumbers(seed: 1)
     for _ in 0..<10_000 {
       let microseconds = Int64.random(in: -3_000_000_000_000_000...5_000_000_000_000_000, using: &random)
       #expect(Timestamp.microseconds(Timestamp.date(microseconds: microseconds)) == microseconds)

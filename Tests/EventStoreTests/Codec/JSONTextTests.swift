@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import EventStore
@@ -56,7 +57,7 @@ struct JSONTextTests {
 
   @Test("a well-formed check agrees with String on random bytes")
   func utf8AgreesWithString() {
-    var random = SeededGenerator(seed: 7)
+    var random = SeededNumbers(seed: 7)
     let interesting: [UInt8] = [
       0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC2, 0xDF, 0xE0, 0xE1, 0xED, 0xEF, 0xF0, 0xF1, 0xF4,
       0xF5,
@@ -176,7 +177,7 @@ struct JSONTextTests {
 
   @Test("what is written can be read back", arguments: 0..<20 as Range<UInt64>)
   func writerRoundTrip(seed: UInt64) throws {
-    var random = SeededGenerator(seed: seed)
+    var random = SeededNumbers(seed: seed)
     for _ in 0..<200 {
       let text = randomText(&random)
       var writer = JSONWriter()
@@ -233,7 +234,7 @@ struct JSONTextTests {
 
   @Test("agrees with Foundation on mutated texts, and never crashes", arguments: 0..<8 as Range<UInt64>)
   func fuzz(seed: UInt64) throws {
-    var random = SeededGenerator(seed: seed)
+    var random = SeededNumbers(seed: seed)
     let alphabet = Array("{}[]\":,\\ \n\t0123456789.eE+-truefalsnu/bd\u{1}é😀".utf8) + [0x80, 0xC3, 0xFF]
     var accepted = 0
     for _ in 0..<6_000 {
@@ -272,7 +273,7 @@ struct JSONTextTests {
     #expect(accepted > 1_000)
   }
 
-  private func randomJSON(_ random: inout SeededGenerator, depth: Int) -> String {
+  private func randomJSON(_ random: inout SeededNumbers, depth: Int) -> String {
     let space = [" ", "\n", "\t", "", "", ""].randomElement(using: &random) ?? ""
     let kind = Int.random(in: 0...(depth == 0 ? 4 : 6), using: &random)
     let count = Int.random(in: 0...4, using: &random)
@@ -298,7 +299,7 @@ struct JSONTextTests {
     return space + value + space
   }
 
-  private func randomText(_ random: inout SeededGenerator) -> String {
+  private func randomText(_ random: inout SeededNumbers) -> String {
     let letters: [Character] = [
       "a", "b", "Z", "0", " ", "\"", "\\", "/", "\n", "\t", "\r", "\u{1}", "\u{1f}", "\u{7f}", "é", "漢", "😀",
       "\u{8}",
@@ -317,20 +318,5 @@ extension [UInt8] {
 extension String {
   fileprivate func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws(JSONTextError) -> R) throws -> R {
     try Array(utf8).withBytes(body)
-  }
-}
-
-/// SplitMix64: the same numbers for the same seed, on every machine.
-private struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
   }
 }

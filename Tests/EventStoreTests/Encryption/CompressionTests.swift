@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import EventStore
@@ -7,7 +8,7 @@ import Testing
 
   @Test("a long payload is compressed, where that saves a tenth")
   func pays() throws {
-    var numbers = EncryptionNumbers(seed: 1)
+    var numbers = SeededNumbers(seed: 1)
     let text = Payload(bytes: numbers.text(4000), content: .json)
     let sealed = Envelope.seal(text, key: key, context: EncryptionFixture.context)
     #expect(sealed.count < 2000)
@@ -19,7 +20,7 @@ import Testing
 
   @Test("a short payload, one that does not shrink, and one not to be compressed stay as they are")
   func doesNotPay() {
-    var numbers = EncryptionNumbers(seed: 2)
+    var numbers = SeededNumbers(seed: 2)
     let short = Payload(bytes: numbers.text(1023))
     let noise = Payload(bytes: numbers.bytes(50_000))
     // A tenth is only just not saved: 950 bytes of noise, 50 of zeros.

@@ -1,6 +1,7 @@
 import EventStore
 import FoundationEssentials
 import Glibc
+import TestSupport
 
 /// What the tests of encryption have in common.
 enum EncryptionFixture {
@@ -53,20 +54,7 @@ enum EncryptionFixture {
   }
 }
 
-/// The same numbers for the same seed (SplitMix64).
-struct EncryptionNumbers: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
+extension SeededNumbers {
   mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) } }
 
   /// Text that compresses, as JSON does.

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import TestSupport
 import Testing
 
 @testable import EventStore
@@ -144,7 +145,7 @@ import Testing
 
   @Test("random bytes never open and never crash", arguments: 0..<20)
   func noise(seed: Int) {
-    var numbers = EncryptionNumbers(seed: UInt64(seed))
+    var numbers = SeededNumbers(seed: UInt64(seed))
     for _ in 0..<500 {
       var bytes = numbers.bytes(Int.random(in: 2...200, using: &numbers))
       bytes[0] = [0, 1, 1, 2].randomElement(using: &numbers) ?? 0

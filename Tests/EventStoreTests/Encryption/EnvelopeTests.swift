@@ -1,4 +1,5 @@
 import FoundationEssentials
+import TestSupport
 import Testing
 
 @testable import EventStore
@@ -12,7 +13,7 @@ import Testing
 
   @Test("what was sealed opens, whatever its size, content and form", arguments: sizes, [false, true])
   func roundTrip(size: Int, compressible: Bool) throws {
-    var numbers = EncryptionNumbers(seed: UInt64(size))
+    var numbers = SeededNumbers(seed: UInt64(size))
     let bytes = compressible ? numbers.text(size) : numbers.bytes(size)
     for content in [Payload.Content.bytes, .json] {
       for compress in [false, true] {
@@ -30,7 +31,7 @@ import Testing
 
   @Test("random contexts open, over strings and over borrowed bytes alike", arguments: 0..<50)
   func contexts(seed: Int) throws {
-    var numbers = EncryptionNumbers(seed: UInt64(seed))
+    var numbers = SeededNumbers(seed: UInt64(seed))
     func string(_ most: Int) -> String {
       String(
         String.UnicodeScalarView(
@@ -96,7 +97,7 @@ import Testing
     let failures = await withTaskGroup(of: Int.self) { group in
       for seed in 0..<16 {
         group.addTask { [key] in
-          var numbers = EncryptionNumbers(seed: UInt64(seed))
+          var numbers = SeededNumbers(seed: UInt64(seed))
           var failures = 0
           for _ in 0..<200 {
             let payload = Payload(bytes: numbers.text(Int.random(in: 0...3000, using: &numbers)))

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import TestSupport
 import Testing
 
 @testable import EventStore
@@ -113,7 +114,7 @@ import Testing
 
   @Test("random bytes never crash", arguments: 0..<10)
   func noise(seed: Int) throws {
-    var numbers = EncryptionNumbers(seed: UInt64(seed))
+    var numbers = SeededNumbers(seed: UInt64(seed))
     let line = Array((Self.line() + Self.line()).utf8)
     for _ in 0..<300 {
       var text = line

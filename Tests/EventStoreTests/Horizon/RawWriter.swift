@@ -1,6 +1,7 @@
 import EventStore
 import FoundationEssentials
 import PostgreSQL
+import TestSupport
 
 /// A writer that takes its time between BEGIN, append and COMMIT, and does everything that can go wrong.
 struct RawWriter {

@@ -1,5 +1,6 @@
 import EventStore
 import FoundationEssentials
+import TestSupport
 import Testing
 
 @testable import Replay
@@ -49,18 +50,5 @@ struct EventSetsTests {
     #expect(sets.allSatisfy { set in set.events.map(\.position) == set.events.map(\.position).sorted() })
     #expect(sets.allSatisfy { $0.handler != 2 || $0.events.count == 1 })
     #expect(sets.count { $0.handler != 2 } < 60)
-  }
-}
-
-/// The same numbers for the same seed (SplitMix64).
-struct SeededNumbers: RandomNumberGenerator {
-  private var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }
