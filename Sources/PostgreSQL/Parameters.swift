@@ -149,7 +149,9 @@ extension Date: PostgreSQLEncodable {
   }
 
   package init(microsecondsSince2000 microseconds: Int64) {
-    self.init(timeIntervalSinceReferenceDate: Double(microseconds - 31_622_400_000_000) / 1_000_000)
+    // -infinity is the smallest number; nothing may trap on a row.
+    let (shifted, overflow) = microseconds.subtractingReportingOverflow(31_622_400_000_000)
+    self.init(timeIntervalSinceReferenceDate: Double(overflow ? microseconds : shifted) / 1_000_000)
   }
 }
 

@@ -51,7 +51,12 @@ extension EventCodec {
       }
       var payload = Array(json[members[0].value])
       let labels = try JSONText.topLevelMembers(of: payload)
-      if labels.count == 1, labels[0].key == "_0" { payload = Array(payload[labels[0].value]) }
+      if labels.count == 1, labels[0].key == "_0" {
+        payload = Array(payload[labels[0].value])
+      } else if labels.isEmpty, (try? E(from: CaseDecoder(type: key.rawValue, payload: PayloadDecoder.empty))) == nil {
+        // A value without a label that is nil.
+        payload = Array("null".utf8)
+      }
       return EventData(
         id: id, type: key.rawValue, schemaVersion: E.schemaVersion(of: key),
         payload: Payload(bytes: payload, content: .json), metadata: metadata, subject: subject)
@@ -114,9 +119,12 @@ private struct CaseContainer<Key: CodingKey>: KeyedDecodingContainerProtocol {
   func nestedContainer<Label: CodingKey>(
     keyedBy labels: Label.Type, forKey key: Key
   ) throws -> KeyedDecodingContainer<Label> {
-    // A value without a label is the payload itself.
-    if Label(stringValue: "_0") != nil, Label(stringValue: "_1") == nil {
-      return KeyedDecodingContainer(UnlabelledContainer<Label>(payload: payload))
+    // One value without a label is the payload itself; beside others it is a member, "_0", like them.
+    if let first = Label(stringValue: "_0") {
+      let members = try? payload.container(keyedBy: labels)
+      if members.map({ !$0.contains(first) || $0.allKeys.count < 2 }) ?? true {
+        return KeyedDecodingContainer(UnlabelledContainer<Label>(payload: payload))
+      }
     }
     return try payload.container(keyedBy: labels)
   }

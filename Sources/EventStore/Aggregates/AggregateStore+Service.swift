@@ -4,7 +4,7 @@ public import ServiceLifecycle
 /// The background service: it makes the snapshots that loads found due, and those of streams that have grown without
 /// having been loaded.
 extension AggregateStore: Service {
-  /// Runs until the graceful shutdown, or until its task is cancelled. What waits then is made first.
+  /// Runs until the graceful shutdown, after which it makes what still waits; or until its task is cancelled.
   ///
   /// Streams that grew while no service ran are found at their next load, or by `esctl snapshots build`.
   public func run() async throws {
@@ -35,8 +35,14 @@ extension AggregateStore: Service {
         let grown = try await snapshots.grownStreams(
           of: type.category, folder.fold.shape, by: type.snapshotPolicy.smallestGrowth, after: position)
         for stream in grown.streams {
-          let folded = try await folder.state(of: stream, at: .latest)
-          if folder.isSnapshotDue(folded) { await save(folded, of: stream) }
+          do {
+            let folded = try await folder.state(of: stream, at: .latest)
+            if folder.isSnapshotDue(folded) { await save(folded, of: stream) }
+          } catch let error as AggregateError {
+            // One that cannot be folded holds up no other.
+            Logger.current.warning(
+              "A stream cannot be folded: no snapshot is kept", metadata: ["stream": "\(stream)", "error": "\(error)"])
+          }
         }
         position = grown.position
       } catch {

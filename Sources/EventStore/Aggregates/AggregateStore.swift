@@ -20,6 +20,8 @@ public final class AggregateStore: Sendable {
   let retries: ConflictRetries
   let snapshots: (any SnapshotStore)?
   let snapshotQueue = SnapshotQueue()
+  /// At which version no snapshot could be kept.
+  private let refusedSnapshots = Mutex(GenerationalCache<StreamName, Int>(capacity: 10_000))
 
   /// - Parameters:
   ///   - aggregates: Those whose snapshots ``run()`` makes when their streams have grown.
@@ -46,7 +48,7 @@ public final class AggregateStore: Sendable {
     _ type: A.Type = A.self, _ id: String, at moment: Moment = .latest
   ) async throws -> Loaded<A> {
     let (folded, stream) = try await fold(type, id, at: moment)
-    await keepSnapshot(of: folded, stream)
+    if moment == .latest { await keepSnapshot(of: folded, stream) }
     guard folded.version > 0 else {
       if case .time(let time) = moment,
         let first = try await log.read(stream, .upTo(1)).collect().first
@@ -152,18 +154,23 @@ public final class AggregateStore: Sendable {
     }
   }
 
-  /// Where the outcome stays unknown the same events are sent again: to decide again could do it twice.
+  /// Where the outcome stays unknown the same events are sent again: to decide again could do it twice. Once unknown, it
+  /// stays so until the log has said otherwise.
   private func append(_ appends: [StreamAppend]) async throws(AppendError) {
-    var attempt = 1
-    while true {
+    var unknown: AppendError?
+    for _ in 1...3 {
       do throws(AppendError) {
         _ = try await log.append(appends)
         return
       } catch {
-        guard case .outcomeUnknown = error, attempt < retries.attempts, !Task.isCancelled else { throw error }
-        attempt += 1
+        switch error {
+        case .outcomeUnknown: unknown = error
+        case .conflict, .duplicateEventID: throw error
+        default: throw unknown ?? error
+        }
       }
     }
+    if let unknown { throw unknown }
   }
 
   // MARK: Snapshots
@@ -171,19 +178,24 @@ public final class AggregateStore: Sendable {
   /// Keeps a snapshot of what was folded, if one is due. That it cannot be kept is no error of whoever loaded.
   func keepSnapshot<A: Aggregate>(of folded: Folded<A>, _ stream: StreamName) async {
     let folder = folder(A.self)
-    guard folder.isSnapshotDue(folded) else { return }
+    // What could not be kept is not tried again before the stream has grown as much again.
+    let refused = refusedSnapshots.withLock { $0[stream] } ?? 0
+    guard folder.isSnapshotDue(folded), refused == 0 || folded.version - refused >= A.snapshotPolicy.smallestGrowth
+    else { return }
     let save: @Sendable () async -> Void = { [self] in await self.save(folded, of: stream) }
-    if !snapshotQueue.add(stream, save) { await save() }
+    if !snapshotQueue.add(stream, version: folded.version, save) { await save() }
   }
 
   func save<A: Aggregate>(_ folded: Folded<A>, of stream: StreamName) async {
-    guard let snapshots, let snapshot = folder(A.self).snapshot(folded, of: stream) else {
+    guard let snapshots else { return }
+    guard let snapshot = folder(A.self).snapshot(folded, of: stream) else {
+      refusedSnapshots.withLock { $0[stream] = folded.version }
       Logger.current.warning(
         "A state does not come back from its own encoding: no snapshot is kept", metadata: ["stream": "\(stream)"])
       return
     }
     do {
-      try await snapshots.save(snapshot)
+      if try await !snapshots.save(snapshot) { refusedSnapshots.withLock { $0[stream] = folded.version } }
     } catch {
       Logger.current.warning(
         "A snapshot could not be kept", metadata: ["stream": "\(stream)", "error": "\(error)"])

@@ -7,15 +7,19 @@ final class SnapshotQueue: Sendable {
   private struct State {
     var wake: AsyncStream<Void>.Continuation?
     /// The newest of each stream.
-    var waiting: [StreamName: @Sendable () async -> Void] = [:]
+    var waiting: [StreamName: (version: Int, save: @Sendable () async -> Void)] = [:]
   }
   private let state = Mutex(State())
 
   /// - Returns: `false` when no service runs: the caller makes it itself.
-  func add(_ stream: StreamName, _ save: @escaping @Sendable () async -> Void) -> Bool {
+  func add(_ stream: StreamName, version: Int, _ save: @escaping @Sendable () async -> Void) -> Bool {
     state.withLock { state in
       guard let wake = state.wake else { return false }
-      if state.waiting.count < Self.room || state.waiting[stream] != nil { state.waiting[stream] = save }
+      if let other = state.waiting[stream] {
+        if other.version < version { state.waiting[stream] = (version, save) }
+      } else if state.waiting.count < Self.room {
+        state.waiting[stream] = (version, save)
+      }
       wake.yield()
       return true
     }
@@ -38,7 +42,7 @@ final class SnapshotQueue: Sendable {
   func take() -> [@Sendable () async -> Void] {
     state.withLock { state in
       defer { state.waiting = [:] }
-      return Array(state.waiting.values)
+      return state.waiting.values.map(\.save)
     }
   }
 }

@@ -16,6 +16,9 @@ package struct FoldedRange: Sendable {
   /// How many events were read and applied.
   package var eventsRead = 0
 
+  /// No event up to the version was left out.
+  var isWhole: Bool { version == snapshotVersion + eventsRead }
+
   fileprivate init() {}
 
   fileprivate init(_ snapshot: Snapshot) {
@@ -79,6 +82,10 @@ package struct StreamFolder<F: Fold>: Sendable {
   ///
   /// - Throws: ``ReadError``, ``AggregateError``: `event`, `versionNotReached`.
   package func state(of stream: StreamName, at moment: Moment) async throws -> Folded<F.State> {
+    if case .version(let asked) = moment, asked < 1 {
+      let last = try await log.version(of: stream) ?? 0
+      throw last == 0 ? AggregateError.notFound(stream) : .versionNotReached(stream, asked: asked, last: last)
+    }
     var folded = try await start(of: stream, at: moment)
     try await advance(&folded, stream, to: moment)
     if case .version(let asked) = moment, folded.version < asked {
@@ -103,7 +110,9 @@ package struct StreamFolder<F: Fold>: Sendable {
       case .time(let time): (.max, time)
       }
     guard let snapshot = try await snapshots?.latest(of: stream, fold.shape, upTo: version, until: time),
-      let state = try? fold.decode(snapshot.state)
+      let state = try? fold.decode(snapshot.state), let again = try? fold.encode(state),
+      // What was stored and is not read, or is read as something else, shows here: a renamed key, say.
+      JSONText.isSame(again.bytes, snapshot.state.bytes)
     else { return Folded(state: fold.initialState()) }
     return Folded(state: state, snapshot)
   }
@@ -151,7 +160,6 @@ package struct StreamFolder<F: Fold>: Sendable {
       for part in 1..<parts {
         group.addTask { (part, try steps(page, bounds[part]..<bounds[part + 1])) }
       }
-      // The first error in the order of the stream is the one to tell.
       let first = Result { try steps(page, 0..<bounds[1]) }
       var parted = [[F.Step?]](repeating: [], count: parts)
       parted[0] = try first.get()
@@ -178,11 +186,12 @@ package struct StreamFolder<F: Fold>: Sendable {
 
   // MARK: Snapshots
 
-  /// Whether the policy wants a snapshot of what was folded.
+  /// Whether the policy wants a snapshot of what was folded. Never of a state that lacks some of the events up to its
+  /// version, as that at a time may.
   package func isSnapshotDue(_ folded: Folded<F.State>, now: Date = Date()) -> Bool {
     let policy = fold.snapshotPolicy
     let events = folded.version - folded.snapshotVersion
-    guard snapshots != nil, events >= policy.smallestGrowth else { return false }
+    guard snapshots != nil, folded.range.isWhole, events >= policy.smallestGrowth else { return false }
     return policy.isDue(
       SnapshotPolicy.Growth(
         events: events, age: folded.snapshotCreatedAt.map { .seconds(now.timeIntervalSince($0)) },
@@ -194,7 +203,7 @@ package struct StreamFolder<F: Fold>: Sendable {
   /// - Returns: `nil` where the state does not come back from its own encoding: a load with it would not be the full
   ///   replay.
   package func snapshot(_ folded: Folded<F.State>, of stream: StreamName) -> Snapshot? {
-    guard folded.version > 0, let eventID = folded.eventID, let latestTime = folded.latestTime,
+    guard folded.version > 0, folded.range.isWhole, let eventID = folded.eventID, let latestTime = folded.latestTime,
       let payload = try? fold.encode(folded.state), let again = try? fold.decode(payload),
       isSame(folded.state, again)
     else { return nil }
@@ -208,7 +217,7 @@ package struct StreamFolder<F: Fold>: Sendable {
     func equal<E: Equatable>(_ left: E, _ right: Any) -> Bool { left == right as? E }
     if let left = left as? any Equatable { return equal(left, right) }
     guard let left = try? fold.encode(left), let right = try? fold.encode(right) else { return false }
-    return left == right
+    return JSONText.isSame(left.bytes, right.bytes)
   }
 }
 

@@ -23,6 +23,9 @@ public struct EventCodec: Sendable {
 
   public init() {}
 
+  /// Which upcasters there are: `type version`, sorted.
+  package var upcasterNames: [String] { upcasters.keys.map { "\($0.type) \($0.version)" }.sorted() }
+
   public init(_ types: any Event.Type...) {
     for type in types { register(type) }
   }

@@ -178,6 +178,51 @@ package enum JSONText {
     return value
   }
 
+  // MARK: - Comparing
+
+  /// Whether two texts are the same JSON, whatever the order of members, and of the elements of arrays: a Swift Set has
+  /// none. Numbers and strings are compared as they are written.
+  package static func isSame(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    left == right || normalized(left) == normalized(right)
+  }
+
+  private static func normalized(_ text: [UInt8]) -> [UInt8] {
+    let text = compacted(text)
+    switch text.first {
+    case UInt8(ascii: "{"):
+      guard let members = try? topLevelMembers(of: text) else { return text }
+      let parts = members.map { Array($0.key.utf8) + [0] + normalized(Array(text[$0.value])) }
+      return Array("{".utf8) + Array(parts.sorted(by: { $0.lexicographicallyPrecedes($1) }).joined(separator: [0, 0]))
+    case UInt8(ascii: "["):
+      guard let elements = try? elements(of: text) else { return text }
+      let parts = elements.map { normalized(Array(text[$0])) }
+      return Array("[".utf8) + Array(parts.sorted(by: { $0.lexicographicallyPrecedes($1) }).joined(separator: [0, 0]))
+    default: return text
+    }
+  }
+
+  /// Where the elements of the JSON array `bytes` stand.
+  package static func elements(of bytes: [UInt8]) throws(JSONTextError) -> [Range<Int>] {
+    try bytes.withUnsafeBytes { bytes in Result { () throws(JSONTextError) in try elements(of: bytes) } }.get()
+  }
+
+  package static func elements(of bytes: UnsafeRawBufferPointer) throws(JSONTextError) -> [Range<Int>] {
+    var scanner = JSONScanner(bytes)
+    var elements: [Range<Int>] = []
+    scanner.skipWhitespace()
+    try scanner.take(UInt8(ascii: "["), else: .value)
+    scanner.skipWhitespace()
+    while scanner.byte != UInt8(ascii: "]") {
+      if !elements.isEmpty { try scanner.take(UInt8(ascii: ","), else: .commaOrBracket) }
+      scanner.skipWhitespace()
+      let start = scanner.index
+      try scanner.skipValue()
+      elements.append(start..<scanner.index)
+      scanner.skipWhitespace()
+    }
+    return elements
+  }
+
   // MARK: - One line
 
   /// `bytes`, valid JSON, without the white space and line ends between its tokens: one line.

@@ -25,6 +25,11 @@ enum PayloadDecoder {
     }
   }
 
+  /// The decoder of `{}`.
+  static var empty: any Decoder {
+    get throws { try PlainDecoder(JSONSlice(Array("{}".utf8))) }
+  }
+
   private struct Made<T>: DecodableWithConfiguration {
     let value: T
     init(from decoder: any Decoder, configuration body: (any Decoder) throws -> T) throws { value = try body(decoder) }
@@ -66,24 +71,7 @@ private struct JSONSlice {
     }
   }
 
-  func elements() throws -> [JSONSlice] {
-    try withBytes { bytes in
-      var scanner = JSONScanner(bytes)
-      var elements: [JSONSlice] = []
-      scanner.skipWhitespace()
-      try scanner.take(UInt8(ascii: "["), else: .value)
-      scanner.skipWhitespace()
-      while scanner.byte != UInt8(ascii: "]") {
-        if !elements.isEmpty { try scanner.take(UInt8(ascii: ","), else: .commaOrBracket) }
-        scanner.skipWhitespace()
-        let start = scanner.index
-        try scanner.skipValue()
-        elements.append(slice(start..<scanner.index))
-        scanner.skipWhitespace()
-      }
-      return elements
-    }
-  }
+  func elements() throws -> [JSONSlice] { try withBytes { try JSONText.elements(of: $0).map(slice) } }
 
   private func slice(_ part: Range<Int>) -> JSONSlice {
     JSONSlice(text, range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound)
@@ -128,7 +116,10 @@ private struct PlainDecoder: Decoder {
   var userInfo: [CodingUserInfoKey: Any] { [:] }
 
   func container<Key: CodingKey>(keyedBy type: Key.Type) throws -> KeyedDecodingContainer<Key> {
-    KeyedDecodingContainer(PlainMembers(members: try json.members()))
+    let members = try json.members()
+    // They are found by looking at one after the other.
+    guard members.count <= 64 else { throw NotPlain() }
+    return KeyedDecodingContainer(PlainMembers(members: members))
   }
   func unkeyedContainer() throws -> any UnkeyedDecodingContainer { PlainElements(elements: try json.elements()) }
   func singleValueContainer() throws -> any SingleValueDecodingContainer { PlainValue(json: json) }

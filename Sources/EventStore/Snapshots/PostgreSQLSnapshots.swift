@@ -82,7 +82,7 @@ struct PostgreSQLSnapshots: SnapshotStore {
         stream: snapshot.stream, shape: snapshot.shape, version: snapshot.version, eventID: snapshot.eventID,
         latestTime: snapshot.latestTime.microsecondsSince2000)
       let envelope: [UInt8]
-      if log.plaintextCategories.contains(stream: snapshot.stream) {
+      if snapshot.keyIDs.isEmpty, log.plaintextCategories.contains(stream: snapshot.stream) {
         envelope = Envelope.plaintext(snapshot.state)
       } else {
         guard let key = try await key(of: snapshot.keyIDs, lease.connection) else { return false }
@@ -147,7 +147,7 @@ struct PostgreSQLSnapshots: SnapshotStore {
       var bytes: [UInt8] = []
       bytes.appendBigEndian(Int64(version))
       bytes += shape.fingerprint
-      bytes.appendBigEndian(latestTime + microsecondsFrom1970To2000)
+      bytes.appendBigEndian(latestTime &+ microsecondsFrom1970To2000)
       return bytes
     }
 

@@ -4,16 +4,17 @@ internal import CSodium
 /// Two programs whose shapes differ do not read each other's snapshots, whatever version they declare.
 ///
 /// Swift's own names of structs and enums are not part of it: renaming a type changes no stored byte. Types of the
-/// standard library and Foundation count by their names, not by what they are made of.
+/// standard library and Foundation count by their names, not by what they are made of, and so do classes. What is not seen
+/// here, such as a coding key that was renamed, is mostly found when a snapshot is read: it must encode to what it was.
 ///
 /// Fields are read from the type's metadata, as `Mirror` does, but without a value: an empty array has a shape too.
 /// Layout: docs/ABI/TypeMetadata.rst of the Swift project; where a program was built without reflection metadata
 /// (`-disable-reflection-metadata`), a type counts by its name alone.
 package enum StateShape {
   /// The first 16 bytes of SHA-256 of ``text(of:)``.
-  package static func fingerprint(of type: Any.Type) -> [UInt8] {
-    Array(sha256(Array(text(of: type).utf8)).prefix(16))
-  }
+  package static func fingerprint(of type: Any.Type) -> [UInt8] { fingerprint(ofText: text(of: type)) }
+
+  package static func fingerprint(ofText text: String) -> [UInt8] { Array(sha256(Array(text.utf8)).prefix(16)) }
 
   package static func text(of type: Any.Type) -> String {
     var writer = ShapeWriter()
@@ -60,9 +61,20 @@ private struct ShapeWriter {
       text += ">"
       return
     }
-    let name = String(reflecting: type)
+    // A private type's name has an address in it.
+    let name = String(reflecting: type).replacing(#/\(unknown context at [^)]*\)\./#, with: "")
+    if let elements = tupleElements(of: type) {
+      text += "("
+      for element in elements {
+        text += element.label + ":"
+        append(element.type)
+        text += ","
+      }
+      text += ")"
+      return
+    }
     let module = name.prefix { $0 != "." }
-    guard !["Swift", "Foundation", "FoundationEssentials", "__C"].contains(module) else {
+    guard name.contains("<") || !["Swift", "Foundation", "FoundationEssentials", "__C"].contains(module) else {
       // Which of Foundation's modules has a type is no part of its shape.
       text += name.dropFirst(module.count + 1)
       return
@@ -76,13 +88,39 @@ private struct ShapeWriter {
       text += name
       return
     }
-    text += fields.isEnum ? "enum{" : "{"
-    for field in fields.fields.sorted(by: { $0.name < $1.name }) {
+    text += fields.isEnum ? "enum\(rawValues(of: type)){" : "{"
+    // The order of cases numbers them; that of properties means nothing.
+    for field in fields.isEnum ? fields.fields : fields.fields.sorted(by: { $0.name < $1.name }) {
       text += field.name + ":"
       if let type = field.type { append(type) }
       text += ";"
     }
     text += "}"
+  }
+}
+
+/// The raw values of an enum that can list its cases.
+private func rawValues(of type: Any.Type) -> String {
+  func list<T: RawRepresentable & CaseIterable>(_ type: T.Type) -> String {
+    "[" + type.allCases.map { "\($0.rawValue)" }.joined(separator: ",") + "]"
+  }
+  guard let listed = type as? any (RawRepresentable & CaseIterable).Type else { return "" }
+  return list(listed)
+}
+
+/// What a tuple, such as the values of an enum's case, is made of; `nil` for other types.
+private func tupleElements(of type: Any.Type) -> [(label: String, type: Any.Type)]? {
+  // Word 0 its kind, 1 the count, 2 the labels, each with a space behind it; then type and offset of each.
+  let tupleKind = 0x301
+  let metadata = unsafeBitCast(type, to: UnsafeRawPointer.self)
+  guard metadata.load(as: Int.self) == tupleKind else { return nil }
+  let word = MemoryLayout<Int>.size
+  let count = metadata.load(fromByteOffset: word, as: Int.self)
+  let names = metadata.load(fromByteOffset: 2 * word, as: UnsafePointer<CChar>?.self).map { String(cString: $0) } ?? ""
+  let labels = names.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+  return (0..<count).map { index in
+    let element = metadata + (3 + 2 * index) * word
+    return (index < labels.count ? labels[index] : "", element.load(as: Any.Type.self))
   }
 }
 

@@ -167,7 +167,7 @@ struct SnapshotsBuild: AsyncParsableCommand {
   func run() async throws {
     try await store.withLog(.maintain) { log in
       let bar = store.progressBar("snapshots", total: nil, unit: .count("streams"))
-      var (built, upToDate, refused) = (0, 0, 0)
+      var (built, upToDate, refused, failed) = (0, 0, 0, 0)
       try await scope.streams(log) { names in
         for name in names {
           try Task.checkCancellation()
@@ -176,10 +176,14 @@ struct SnapshotsBuild: AsyncParsableCommand {
           let last = try await log.snapshots?.latest(of: name, replay.shape, upTo: .max, until: nil)?.version ?? 0
           if version - last < grownBy {
             upToDate += 1
-          } else if try await replay.buildSnapshot(of: name) == nil {
-            refused += 1
           } else {
-            built += 1
+            do {
+              if try await replay.buildSnapshot(of: name) == nil { refused += 1 } else { built += 1 }
+            } catch let error as AggregateError where scope.stream == nil {
+              // One that cannot be folded holds up no other.
+              failed += 1
+              StandardOutput.complain("esctl: \(error)")
+            }
           }
           bar.advance()
         }
@@ -188,7 +192,10 @@ struct SnapshotsBuild: AsyncParsableCommand {
       let output = StandardOutput()
       if store.json {
         output.line(
-          .object([("built", .integer(built)), ("upToDate", .integer(upToDate)), ("refused", .integer(refused))]))
+          .object([
+            ("built", .integer(built)), ("upToDate", .integer(upToDate)), ("refused", .integer(refused)),
+            ("failed", .integer(failed)),
+          ]))
       } else {
         output.line("built \(built), up to date \(upToDate)")
         if refused > 0 {
@@ -196,7 +203,10 @@ struct SnapshotsBuild: AsyncParsableCommand {
             "\(refused) cannot have one: their events belong to several subjects, or their state does not come back "
               + "from its own encoding")
         }
+        if failed > 0 { output.line("\(failed) could not be folded: each says why") }
       }
+      output.flush()
+      guard failed == 0 else { throw ExitCode(ExitStatus.failed.rawValue) }
     }
   }
 }
@@ -228,16 +238,32 @@ struct SnapshotsVerify: AsyncParsableCommand {
       var names: [StreamName] = []
       try await scope.streams(log) { names += $0 }
       if let sample { names = Array(names.shuffled().prefix(sample)).sorted() }
-      var (same, without, different) = (0, 0, [Snapshot]())
+      var (same, without, different) = (0, 0, [(stream: StreamName, version: Int, reason: String)]())
       for name in names {
         try Task.checkCancellation()
         let replay = CommandEnvironment.replay(of: name.category, in: log)
-        guard let snapshot = try await log.snapshots?.latest(of: name, replay.shape, upTo: .max, until: nil) else {
+        bar.advance()
+        let stored = try await StoreInspection(log).snapshots(
+          stream: name.description, category: nil, after: "", limit: 1000
+        ).first { $0.shape == replay.shape }
+        guard let stored else {
           without += 1
           continue
         }
-        if try await replay.verify(snapshot) { same += 1 } else { different.append(snapshot) }
-        bar.advance()
+        let snapshot = try await log.snapshots?.latest(of: name, replay.shape, upTo: .max, until: nil)
+        do {
+          if let snapshot, snapshot.version == stored.version {
+            if try await replay.verify(snapshot) {
+              same += 1
+            } else {
+              different.append((name, stored.version, "a full replay gives another state"))
+            }
+          } else {
+            different.append((name, stored.version, "it cannot be read: it is damaged, or its key is not in hand"))
+          }
+        } catch let error as AggregateError {
+          different.append((name, stored.version, error.description))
+        }
       }
       bar.finish()
       let output = StandardOutput()
@@ -249,14 +275,19 @@ struct SnapshotsVerify: AsyncParsableCommand {
               "different",
               .array(
                 different.map {
-                  .object([("stream", .string($0.stream.description)), ("version", .integer($0.version))])
+                  .object([
+                    ("stream", .string($0.stream.description)), ("version", .integer($0.version)),
+                    ("reason", .string($0.reason)),
+                  ])
                 })
             ),
           ]))
       } else {
         output.line(
           "\(same) as a full replay gives, \(different.count) different, \(without) streams without a snapshot")
-        for snapshot in different { output.line("DIFFERENT  \(snapshot.stream) at version \(snapshot.version)") }
+        for snapshot in different {
+          output.line("DIFFERENT  \(snapshot.stream) at version \(snapshot.version): \(snapshot.reason)")
+        }
         if !different.isEmpty {
           output.line("delete them: `esctl snapshots delete STREAM`; see `esctl snapshots verify --help`")
         }

@@ -22,13 +22,20 @@ struct EventRelation: Sendable {
   /// Its upcasters raise older payloads.
   let codec: EventCodec
 
-  /// - Throws: ``CodecError`` for a payload that cannot be opened, unless its key was shredded: then `redacted` is true.
-  func parameters(_ events: [RecordedEvent]) throws(CodecError) -> Parameters {
+  /// - Throws: `AggregateError.event` for a payload that cannot be opened, unless its key was shredded: then `redacted` is
+  ///   true.
+  func parameters(_ events: [RecordedEvent]) throws(AggregateError) -> Parameters {
     var rows = RowArray(of: elementType, columns: 12)
     for event in events {
       var payload: Payload?
       var schemaVersion = event.schemaVersion
-      if case .failure(.shredded) = event.payload {} else { (payload, schemaVersion) = try codec.upcasted(event) }
+      do throws(CodecError) {
+        (payload, schemaVersion) = try codec.upcasted(event)
+      } catch {
+        guard case .payload(.shredded) = error else {
+          throw AggregateError.event(event.stream, version: event.version, error)
+        }
+      }
       rows.beginRow()
       rows.append(event.position.rawValue)
       rows.append(event.id)

@@ -9,9 +9,28 @@ struct EventSet {
 /// Divides events into sets, as few as order allows: within a stream, and where streams are not independent in the whole
 /// log, events are applied in their order.
 enum EventSets {
+  /// Of payloads in one set, in bytes: it travels as one parameter.
+  private static let mostBytes = 32 << 20
+
   /// - Throws: ``ReadModelError`` with `unhandledType`.
   static func divide(_ events: [RecordedEvent], for model: ReadModel) throws(ReadModelError) -> [EventSet] {
-    model.streamsAreIndependent ? try byStream(events, model) : try inOrder(events, model)
+    let sets = model.streamsAreIndependent ? try byStream(events, model) : try inOrder(events, model)
+    return sets.flatMap(cut)
+  }
+
+  private static func cut(_ set: EventSet) -> [EventSet] {
+    var parts: [EventSet] = []
+    var (start, bytes) = (0, 0)
+    for (index, event) in set.events.enumerated() {
+      let size = if case .success(let payload) = event.payload { payload.bytes.count } else { 0 }
+      if bytes + size > mostBytes, index > start {
+        parts.append(EventSet(handler: set.handler, events: Array(set.events[start..<index])))
+        (start, bytes) = (index, 0)
+      }
+      bytes += size
+    }
+    if start == 0 { return [set] }
+    return parts + [EventSet(handler: set.handler, events: Array(set.events[start...]))]
   }
 
   private static func inOrder(_ events: [RecordedEvent], _ model: ReadModel) throws(ReadModelError) -> [EventSet] {

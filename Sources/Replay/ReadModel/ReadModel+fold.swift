@@ -60,7 +60,7 @@ extension ReadModel {
   /// each its own streams.
   ///
   /// - Parameters:
-  ///   - workers: Connections that apply events; default: one a core.
+  ///   - workers: Connections that apply events; default: one a core, at most 16.
   ///   - codec: Its upcasters raise older payloads.
   ///   - progress: Told how many events have been read.
   /// - Throws: ``ReadModelError``; `AggregateError`: `notFound`, `versionNotReached`, `notYet`, `event`; `ReadError`;
@@ -69,7 +69,8 @@ extension ReadModel {
     of scope: ReplayScope, in log: PostgreSQLEventLog, workers: Int? = nil, codec: EventCodec = EventCodec(),
     progress: @Sendable (Int) -> Void = { _ in }, _ body: (FoldedModel) async throws -> R
   ) async throws -> R {
-    let cores = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    try checkCategories(of: scope)
+    let cores = min(16, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
     let count: Int
     if case .stream = scope { count = 1 } else { count = streamsAreIndependent ? max(1, workers ?? cores) : 1 }
     var sessions: [ReadModelSession] = []
@@ -80,6 +81,21 @@ extension ReadModel {
     for session in sessions { try await session.checkTables() }
     for other in sessions.dropFirst() { try await sessions[0].takeRows(of: other) }
     return try await body(FoldedModel(events: events, session: sessions[0]))
+  }
+
+  /// The model is told nothing of categories that are not its own.
+  func checkCategories(of scope: ReplayScope) throws(ReadModelError) {
+    let asked: [String] =
+      switch scope {
+      case .stream(let stream, _): [stream.category]
+      case .categories(let categories, _): categories
+      case .all: []
+      }
+    guard !categories.isEmpty, let other = asked.first(where: { !categories.contains($0) }) else { return }
+    throw ReadModelError(
+      file: file, line: nil,
+      "it is of \(categories.joined(separator: ", ")) (`-- categories:`), not of \(other): fold another stream, or add it"
+    )
   }
 
   // MARK: Reading

@@ -21,6 +21,7 @@ extension ReadModel {
     of stream: StreamName, from first: Int = 1, at moment: Moment = .latest, in log: PostgreSQLEventLog,
     codec: EventCodec = EventCodec(), _ body: (RecordedEvent, [RowChange]) async throws -> Void
   ) async throws {
+    try checkCategories(of: .stream(stream, moment))
     let range = try await moment.range(of: stream, in: log)
     let session = try await ReadModelSession.open(self, log.configuration, codec)
     var rows: [ReadModelSession.Row] = []
@@ -34,6 +35,7 @@ extension ReadModel {
         try Task.checkCancellation()
         try await session.apply([event])
         let next = try await session.allRows()
+        try await session.checkTables()
         try await body(event, Self.changes(from: rows, to: next))
         rows = next
       }
@@ -49,6 +51,8 @@ extension ReadModel {
     of stream: StreamName, between versions: ClosedRange<Int>, in log: PostgreSQLEventLog,
     codec: EventCodec = EventCodec()
   ) async throws -> [RowChange] {
+    try checkCategories(of: .stream(stream, .latest))
+    guard versions.upperBound > 0 else { return [] }
     let range = try await Moment.version(versions.upperBound).range(of: stream, in: log)
     let session = try await ReadModelSession.open(self, log.configuration, codec)
     var rows: [ReadModelSession.Row] = []

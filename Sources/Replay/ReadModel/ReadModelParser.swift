@@ -65,14 +65,16 @@ struct ReadModelParser {
     let comment = string(token.range).dropFirst(2)
     guard let colon = comment.firstIndex(of: ":") else { return nil }
     let key = comment[..<colon].split(separator: " ").joined(separator: " ")
-    guard Self.keys.contains(where: { Self.distance(key, $0) <= ($0.count < 4 ? 0 : 2) }) else { return nil }
+    let folded = key.lowercased()
+    guard Self.keys.contains(where: { Self.distance(folded, $0) <= ($0.count < 4 ? 0 : 2) }) else { return nil }
     let value = comment[comment.index(after: colon)...]
     return (key, value.split(whereSeparator: \.isWhitespace).joined(separator: " "))
   }
 
   private mutating func take(_ key: String, _ value: String, _ line: Int) throws(ReadModelError) {
     guard Self.keys.contains(key) else {
-      let meant = Self.keys.min { Self.distance(key, $0) < Self.distance(key, $1) } ?? ""
+      let folded = key.lowercased()
+      let meant = Self.keys.min { Self.distance(folded, $0) < Self.distance(folded, $1) } ?? ""
       throw failure(line, "`-- \(key):` is no directive; is `-- \(meant):` meant?")
     }
     let list = value.split(separator: ",").map { $0.split(separator: " ").joined(separator: " ") }
@@ -150,6 +152,7 @@ struct ReadModelParser {
           "before the first `-- on:` only CREATE TABLE, CREATE INDEX, ALTER TABLE and COMMENT ON may stand, found \(words[0])"
         )
       }
+      try checkSetup(tokens)
       setup.append(ReadModel.SQL(text: string(first.range.lowerBound..<last.range.upperBound), line: first.line))
       return
     }
@@ -172,6 +175,25 @@ struct ReadModelParser {
       text = "WITH \(EventRelation.commonTableExpression) \(string(first.range.lowerBound..<last.range.upperBound))"
     }
     section?.statements.append(ReadModel.SQL(text: text, line: first.line))
+  }
+
+  /// Whatever would read, or change, something else before it can be seen by its locks.
+  private func checkSetup(_ tokens: [SQLLexer.Token]) throws(ReadModelError) {
+    var depth = 0
+    for token in tokens {
+      let text = string(token.range)
+      if text == "(" { depth += 1 }
+      if text == ")" { depth -= 1 }
+      if depth == 0, text == "." {
+        throw ReadModelError(
+          .foreignTable, file: file, line: token.line,
+          "a name with a schema: a read model's tables are its own, and have names without one")
+      }
+      let word = token.kind == .word ? text.uppercased() : ""
+      if word == "INHERITS" || word == "PARTITION" || (depth == 0 && word == "AS") {
+        throw failure(token.line, "\(word) is not for a read model's tables: list their columns")
+      }
+    }
   }
 
   private func string(_ range: Range<Int>) -> String { String(decoding: text[range], as: UTF8.self) }

@@ -17,6 +17,26 @@ final class ReadModelSession: Sendable {
     let name: String
     /// Names of columns, quoted, with commas; empty: it has no primary key.
     let key: String
+    let declare: Statement
+    let fetch = Statement("FETCH 1000 FROM rows")
+    let close = Statement("CLOSE rows")
+
+    init(name: String, key: String) {
+      self.name = name
+      let row = "row_to_json(t.*)::text"
+      declare = Statement(
+        """
+        DECLARE rows NO SCROLL CURSOR FOR
+         SELECT \(key.isEmpty ? row : "jsonb_build_array(\(key))::text"), \(row)
+           FROM pg_temp.\(Self.quoted(name)) t
+          ORDER BY \(key.isEmpty ? "\(row) COLLATE \"C\"" : key)
+        """)
+      self.key = key
+    }
+
+    var quotedName: String { Self.quoted(name) }
+
+    private static func quoted(_ name: String) -> String { "\"\(name.replacing("\"", with: "\"\""))\"" }
   }
   let tables: [Table]
 
@@ -66,8 +86,14 @@ final class ReadModelSession: Sendable {
       SET LOCAL TimeZone TO 'UTC';
       SET LOCAL jit TO off;
       SET LOCAL client_min_messages TO error;
-      -- Parameters are payloads: not for the server's log, where this role may say so.
-      DO $$ BEGIN SET LOCAL log_parameter_max_length = 0; EXCEPTION WHEN insufficient_privilege THEN NULL; END $$;
+      SET LOCAL lock_timeout TO '5s';
+      SET LOCAL log_parameter_max_length_on_error TO 0;
+      -- Parameters are payloads, and errors may quote them: not for the server's log, where this role may say so.
+      DO $$ BEGIN
+        SET LOCAL log_parameter_max_length = 0;
+        SET LOCAL log_min_messages = panic;
+        SET LOCAL log_min_error_statement = panic;
+      EXCEPTION WHEN insufficient_privilege THEN NULL; END $$;
       """)
     for sql in model.setup {
       try await translating(model, sql) { () throws(PostgreSQLError) in
@@ -118,13 +144,7 @@ final class ReadModelSession: Sendable {
   func apply(_ events: [RecordedEvent]) async throws {
     var pending: [(set: EventSet, sql: ReadModel.SQL, result: PendingResult)] = []
     for set in try EventSets.divide(events, for: model) {
-      let parameters: Parameters
-      do {
-        parameters = try relation.parameters(set.events)
-      } catch {
-        let unreadable = set.events.first { if case .failure = $0.payload { true } else { false } } ?? set.events[0]
-        throw AggregateError.event(unreadable.stream, version: unreadable.version, error)
-      }
+      let parameters = try relation.parameters(set.events)
       for (statement, sql) in statements[set.handler] {
         pending.append((set, sql, connection.send(statement, parameters, timeout: Self.patience)))
       }
@@ -142,16 +162,20 @@ final class ReadModelSession: Sendable {
   private static func failure(
     _ error: PostgreSQLError, of sql: ReadModel.SQL, on events: [RecordedEvent], _ model: ReadModel
   ) -> any Error {
-    guard error.code == .server, !error.isUnavailable else { return error }
-    if error.sqlState == "25006" { return readOnly(error, model, sql) }
+    guard error.code == .server, let state = error.sqlState else { return error }
+    if state == "25006" { return readOnly(error, model, sql) }
+    // Cardinality, data, constraints, names and syntax, raised by a function: the file's and the events'. A full disk is not.
+    guard ["21", "22", "23", "42", "P0"].contains(state.prefix(2)) else { return error }
+    // Only these messages are sure to quote no value.
+    let message = ["21", "23"].contains(state.prefix(2)) ? error.description : "SQLSTATE \(state)"
     var problem = "the statement failed on \(events.count) \(events.count == 1 ? "event" : "events")"
     if let first = events.first, let last = events.last {
-      problem += ", from \(first.stream) version \(first.version) to \(last.stream) version \(last.version): \(error)"
+      problem += ", from \(first.stream) version \(first.version) to \(last.stream) version \(last.version): \(message)"
     }
-    switch error.sqlState {
+    switch state {
     case "21000":
       problem += "; it changes a row twice for one set of events: GROUP BY the row's key, or use `-- on each:`"
-    case .some(let state) where state.hasPrefix("22"):
+    case _ where state.hasPrefix("22"):
       problem += "; a cast or a computation does not fit the data of one of these events"
     default: break
     }
@@ -177,8 +201,10 @@ final class ReadModelSession: Sendable {
     do throws(PostgreSQLError) {
       _ = try await body()
     } catch {
-      guard error.code == .server, !error.isUnavailable else { throw error }
-      if error.sqlState == "25006" { throw readOnly(error, model, sql) }
+      guard error.code == .server, let state = error.sqlState else { throw error }
+      if state == "25006" { throw readOnly(error, model, sql) }
+      // What the file says; not a full disk, nor a missing privilege.
+      guard ["0A", "22", "23", "2B", "42"].contains(state.prefix(2)), state != "42501" else { throw error }
       var problem = "PostgreSQL refuses it: \(error)"
       if error.sqlState == "42P01" { problem += "; a read model sees its own tables and `events`" }
       throw ReadModelError(file: model.file, line: line(of: error, in: sql) ?? sql.line, problem)
@@ -198,21 +224,18 @@ final class ReadModelSession: Sendable {
   /// Calls `body` with the rows of all tables, table by table, ordered by primary key, else by the row's text.
   func rows(_ body: ([Row]) async throws -> Void) async throws {
     for table in tables {
-      let name = "\"\(table.name.replacing("\"", with: "\"\""))\""
-      let key = table.key.isEmpty ? "row_to_json(t)::text COLLATE \"C\"" : table.key
-      let keyJSON = table.key.isEmpty ? "row_to_json(t)::text" : "jsonb_build_array(\(table.key))::text"
-      try await connection.execute(
-        Statement(
-          "DECLARE rows NO SCROLL CURSOR FOR SELECT \(keyJSON), row_to_json(t)::text FROM pg_temp.\(name) t ORDER BY \(key)"
-        ),
-        timeout: Self.patience)
-      let fetch = Statement("FETCH 1000 FROM rows")
-      while true {
-        let rows = try await connection.execute(fetch, timeout: Self.patience)
-        guard !rows.isEmpty else { break }
-        try await body(rows.indices.map { Row(table: table.name, key: rows.text($0, 0), json: rows.text($0, 1)) })
+      try await connection.execute(table.declare, timeout: Self.patience)
+      do {
+        while true {
+          let rows = try await connection.execute(table.fetch, timeout: Self.patience)
+          guard !rows.isEmpty else { break }
+          try await body(rows.indices.map { Row(table: table.name, key: rows.text($0, 0), json: rows.text($0, 1)) })
+        }
+      } catch {
+        _ = try? await connection.execute(table.close)
+        throw error
       }
-      try await connection.execute(Statement("CLOSE rows"))
+      try await connection.execute(table.close)
     }
   }
 
@@ -229,7 +252,7 @@ final class ReadModelSession: Sendable {
   /// - Throws: ``ReadModelError`` when a row is in both: the streams are not independent.
   func takeRows(of other: ReadModelSession) async throws {
     for table in tables {
-      let name = "\"\(table.name.replacing("\"", with: "\"\""))\""
+      let name = table.quotedName
       let rows = try await other.connection.copyOut("COPY pg_temp.\(name) TO STDOUT (FORMAT binary)")
       do {
         _ = try await connection.copyIn("COPY pg_temp.\(name) FROM STDIN (FORMAT binary)") { copy in

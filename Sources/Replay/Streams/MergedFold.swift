@@ -44,10 +44,16 @@ package struct MergedState: Sendable, Equatable {
 package struct MergedFold: Fold {
   private let codec: EventCodec
 
-  package init(_ codec: EventCodec = EventCodec()) { self.codec = codec }
+  package let shape: SnapshotShape
 
-  package let shape = SnapshotShape(
-    stateType: "latest fields", schemaVersion: 1, fingerprint: StateShape.fingerprint(of: MergedState.self))
+  package init(_ codec: EventCodec = EventCodec()) {
+    self.codec = codec
+    // Upcasters make other fields of the same events.
+    let names = [StateShape.text(of: MergedState.self)] + codec.upcasterNames
+    shape = SnapshotShape(
+      stateType: "latest fields", schemaVersion: 1,
+      fingerprint: StateShape.fingerprint(ofText: names.joined(separator: "\n")))
+  }
 
   package var snapshotPolicy: SnapshotPolicy<MergedState> { .every(100) }
 

@@ -9,7 +9,9 @@ extension Moment {
     switch self {
     case .latest: return .upTo(last)
     case .version(let version):
-      guard version <= last else { throw AggregateError.versionNotReached(stream, asked: version, last: last) }
+      guard (1...last).contains(version) else {
+        throw AggregateError.versionNotReached(stream, asked: version, last: last)
+      }
       return .upTo(version)
     case .time(let time):
       let range = StreamRange(versions: 1...last, until: time)

@@ -25,6 +25,37 @@ struct AggregateTests {
     #expect(try EventCodec().decode(recorded, as: AccountEvent.self) == event)
   }
 
+  enum OddEvent: AggregateEvent, Equatable {
+    case mixed(Int, to: String?)
+    case mixedStruct(AccountEvent.Name, to: String)
+    case two(Int, Int)
+    case optional(String?)
+    case list([Int])
+    case map([String: Int])
+    case nested(AccountEvent.Name?)
+    case labelled(name: String?)
+    enum CodingKeys: String, CodingKey, CaseIterable {
+      case mixed, mixedStruct, two, optional, list, map, nested, labelled
+    }
+  }
+
+  @Test(
+    "cases of every form come back",
+    arguments: [
+      OddEvent.mixed(1, to: "x"), .mixed(1, to: nil), .mixedStruct(.init(first: "A", last: "B"), to: "y"), .two(1, 2),
+      .optional(nil), .optional("x"), .list([]), .list([1, 2]), .map([:]), .map(["a": 1]), .map(["_0": 1, "to": 2]),
+      .nested(nil), .nested(.init(first: "A", last: "B")), .labelled(name: nil), .labelled(name: "x"),
+    ])
+  func forms(event: OddEvent) throws {
+    let data = try EventCodec().encode(event)
+    let recorded = RecordedEvent(
+      id: data.id, stream: "odd-1", version: 1, position: .start, type: data.type, schemaVersion: 1, recordedAt: Date(),
+      payload: .success(data.payload))
+    #expect(
+      try EventCodec().decode(recorded, as: OddEvent.self) == event,
+      "\(String(decoding: data.payload.bytes, as: UTF8.self))")
+  }
+
   @Test("created, updated, loaded", arguments: Backend.all)
   func lifeCycle(backend: Backend) async throws {
     try await backend.withLog { log in
@@ -60,6 +91,11 @@ struct AggregateTests {
         try await store.load(Account.self, "1", at: .version(2))
       } throws: {
         if case AggregateError.versionNotReached("account-1", asked: 2, last: 1) = $0 { true } else { false }
+      }
+      await #expect("versions begin at 1") {
+        try await store.load(Account.self, "1", at: .version(0))
+      } throws: {
+        if case AggregateError.versionNotReached("account-1", asked: 0, last: 1) = $0 { true } else { false }
       }
       await #expect("too early") {
         try await store.load(Account.self, "1", at: .time(Date(timeIntervalSince1970: 0)))

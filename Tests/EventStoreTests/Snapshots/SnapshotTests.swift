@@ -106,7 +106,52 @@ struct SnapshotTests {
     }
   }
 
+  @Test("a look at a time, which leaves events out, makes no snapshot that later loads would begin from")
+  func atATime() async throws {
+    try await TestDatabase.required.withLog { log in
+      var events = try Self.events(30)
+      for index in events.indices { events[index].occurredAt = Date(timeIntervalSince1970: index == 12 ? 9000 : 1) }
+      try await log.append(events, to: "account-1", expecting: .noStream)
+      let store = AggregateStore(log)
+      let full = try await folder(log, usingSnapshots: false).state(of: "account-1", at: .latest)
+      for _ in 1...2 {
+        _ = try await store.load(Account.self, "1", at: .time(Date(timeIntervalSince1970: 5)))
+        let folded = try await folder(log).state(of: "account-1", at: .time(Date(timeIntervalSince1970: 5)))
+        #expect(folded.eventsRead == 29 && !folder(log).isSnapshotDue(folded))
+        #expect(folder(log).snapshot(folded, of: "account-1") == nil)
+        #expect(try await store.load(Account.self, "1").state == full.state)
+      }
+    }
+  }
+
   // MARK: Shapes
+
+  /// Other coding keys for the same properties: the shape is the same, what is read is not.
+  struct RenamedAccount: Aggregate, Equatable {
+    static let category = "account"
+    var owner: String?
+    var balance: Decimal = 0
+    var isClosed = false
+    var notes: [String: Int] = [:]
+    enum CodingKeys: String, CodingKey { case owner = "holder", balance, isClosed, notes }
+
+    mutating func apply(_ event: AccountEvent) {
+      if case .renamed(let name) = event { owner = name.first }
+    }
+  }
+
+  @Test("a snapshot whose keys were renamed is noticed, though its shape is the same")
+  func renamedKeys() async throws {
+    let codec = EventCodec()
+    #expect(AggregateFold<RenamedAccount>(codec).shape == AggregateFold<Account>(codec).shape)
+    try await TestDatabase.required.withLog { log in
+      try await log.append(try Self.events(50), to: "account-1", expecting: .noStream)
+      try await keep("account-1", log, at: 40)
+      let full = try await AggregateStore(log, usesSnapshots: false).load(RenamedAccount.self, "1")
+      #expect(full.owner != nil)
+      #expect(try await AggregateStore(log).load(RenamedAccount.self, "1").state == full.state)
+    }
+  }
 
   /// The account of a later program: a field more, and no other declared version.
   struct GrownAccount: Aggregate, Equatable {
@@ -174,6 +219,8 @@ struct SnapshotTests {
       "UPDATE eventstore.snapshots SET version = version + 3",
       "UPDATE eventstore.snapshots SET version = 100000",
       "UPDATE eventstore.snapshots SET latest_time = '1969-01-01'",
+      "UPDATE eventstore.snapshots SET latest_time = 'infinity', created_at = '-infinity'",
+      "UPDATE eventstore.snapshots SET latest_time = '-infinity', created_at = 'infinity'",
       "UPDATE eventstore.snapshots SET event_id = gen_random_uuid()",
       "UPDATE eventstore.snapshots SET stream_id = (SELECT stream_id FROM eventstore.streams WHERE name = 'account-2')",
       "UPDATE eventstore.snapshots SET schema_version = 7",
@@ -285,6 +332,21 @@ struct SnapshotTests {
       }
       #expect(try await store.load(Account.self, "1").balance == 20)
       #expect(try await database.number("SELECT count(*) FROM eventstore.snapshots") == 0)
+    }
+  }
+
+  @Test("sealed events have sealed snapshots, also when their category was declared plaintext later")
+  func plaintextLater() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await AggregateStore(log).create(Account.self, "1") { _ in
+        Array(repeating: .deposited(amount: 1, note: "secret"), count: 20)
+      }
+    }
+    try await database.withLog({ $0.plaintextCategories = ["account"] }) { log in
+      #expect(try await AggregateStore(log).load(Account.self, "1").balance == 20)
+      let first = try await database.column("SELECT get_byte(data, 0) FROM eventstore.snapshots", as: Int.self)
+      #expect(first == [1])
     }
   }
 

@@ -6,6 +6,13 @@ import Testing
 struct StateShapeTests {
   enum Kind: String, Codable { case small, large }
   enum OtherKind: String, Codable { case small, large, huge }
+  enum Tier: Int, Codable, CaseIterable { case bronze, silver }
+  enum ReorderedTier: Int, Codable, CaseIterable { case silver, bronze }
+  enum RevaluedTier: Int, Codable, CaseIterable { case bronze = 1, silver }
+  enum Phase: Codable { case shipped(to: Inner, Int) }
+  enum OtherPhase: Codable { case shipped(to: MoreInner, Int) }
+  private final class Hidden: Codable {}
+  private struct HasHidden: Codable { var hidden: Hidden? }
   enum Payload: Codable { case none, number(Int), named(name: String) }
   enum OtherPayload: Codable { case none, number(String), named(name: String) }
   struct Inner: Codable { var a: Int; var b: String? }
@@ -47,15 +54,19 @@ struct StateShapeTests {
     #expect(!same(Kind.self, OtherKind.self))
     #expect(!same(Payload.self, OtherPayload.self))
     #expect(!same(Box<Kind>.self, Box<OtherKind>.self))
+    #expect(!same(Tier.self, ReorderedTier.self) && !same(Tier.self, RevaluedTier.self))
+    #expect(!same(Phase.self, OtherPhase.self))
+    #expect(!same(ClosedRange<Box<Kind>>.self, ClosedRange<Box<OtherKind>>.self))
   }
 
   @Test("it is written the same in every process, and recursion ends")
   func text() {
     #expect(StateShape.text(of: Inner.self) == "{a:Int;b:?<String,>;}")
-    #expect(StateShape.text(of: Payload.self) == "enum{named:(name: Swift.String);none:;number:Int;}")
+    #expect(StateShape.text(of: Payload.self) == "enum{none:;number:Int;named:(name:String,);}")
     #expect(StateShape.text(of: Tree.self) == "{children:[]<^0,>;value:Decimal;}")
-    #expect(StateShape.text(of: Box<Kind>.self) == "{at:Date;content:enum{large:;small:;};}")
+    #expect(StateShape.text(of: Box<Kind>.self) == "{at:Date;content:enum{small:;large:;};}")
     #expect(StateShape.text(of: Node.self).hasSuffix("Node"))
+    #expect(!StateShape.text(of: HasHidden.self).contains("$"))
     #expect(StateShape.fingerprint(of: Tree.self).count == 16)
   }
 }
