@@ -206,7 +206,20 @@ struct FoldTests {
       Refusal(table: "CREATE TABLE balance (account txt);", reason: .file, says: "\"txt\" does not exist", line: 5),
       Refusal(table: "CREATE TABLE (x int);", reason: .file, says: "syntax error", line: 5),
       Refusal(
-        table: "CREATE TABLE public.other (x int);\n\(Samples.table)", reason: .foreignTable, says: "public.other"),
+        table: "CREATE TABLE public.other (x int);\n\(Samples.table)", reason: .foreignTable,
+        says: "a name with a schema", line: 5),
+      Refusal(
+        table: "CREATE TABLE balance AS SELECT setval('eventstore.events_position_seq', 1);", reason: .file,
+        says: "AS is not for"),
+      Refusal(
+        table: "CREATE INDEX ON eventstore.events (recorded_at);", reason: .foreignTable, says: "a name with a schema"),
+      Refusal(
+        table: "CREATE TABLE balance (account text) INHERITS (eventstore.streams);", reason: .file,
+        says: "INHERITS is not for"),
+      Refusal(
+        handler:
+          "-- on: deposited\nINSERT INTO balance SELECT stream, length(to_tsquery('(' || (data->>'amount'))::text) FROM events;",
+        reason: .apply, says: "SQLSTATE 42601"),
       Refusal(
         table: "CREATE TABLE balance (account text PRIMARY KEY REFERENCES eventstore.streams (name), balance numeric);",
         reason: .file, says: "temporary tables"),
@@ -279,6 +292,41 @@ struct FoldTests {
     }
   }
 
+  @Test("another category than the file's is refused")
+  func otherCategory() async throws {
+    try await TestDatabase.required.withLog { log in
+      try await log.append([Samples.deposit("1")], to: "order-1", expecting: .noStream)
+      for scope in [ReplayScope.stream("order-1", .latest), .categories(["order"], until: nil)] {
+        await #expect {
+          try await rows(Samples.balance(), scope, log)
+        } throws: { ($0 as? ReadModelError)?.problem.contains("not of order") == true }
+      }
+    }
+  }
+
+  @Test("large payloads travel in several sets; a table may have a column t")
+  func largePayloads() async throws {
+    try await TestDatabase.required.withLog { log in
+      let text = """
+        -- read model: sizes
+        -- version: 1
+        CREATE TABLE sizes (t text PRIMARY KEY, bytes bigint);
+        -- on: large
+        INSERT INTO sizes AS s SELECT stream, sum(length(data->>'x')) FROM events GROUP BY stream
+            ON CONFLICT (t) DO UPDATE SET bytes = s.bytes + excluded.bytes;
+        """
+      let body = Payload.json("{\"x\":\"\(String(repeating: "y", count: 9 << 20))\"}")
+      for version in 0..<8 {
+        try await log.append(
+          [EventData(type: "large", payload: body)], to: "large-1", expecting: .exact(version))
+      }
+      let events = try await log.read("large-1").collect()
+      #expect(try EventSets.divide(events, for: ReadModel(text, file: "f")).count == 3)
+      let found = try await rows(text, .stream("large-1", .latest), log)
+      #expect(found == ["{\"t\":\"large-1\",\"bytes\":\(8 * (9 << 20))}"])
+    }
+  }
+
   @Test("moments that a stream does not have")
   func moments() async throws {
     try await TestDatabase.required.withLog { log in
@@ -290,6 +338,11 @@ struct FoldTests {
         try await rows(Samples.balance(), .stream("account-1", .version(2)), log)
       } throws: {
         if case AggregateError.versionNotReached("account-1", asked: 2, last: 1) = $0 { true } else { false }
+      }
+      await #expect {
+        try await rows(Samples.balance(), .stream("account-1", .version(0)), log)
+      } throws: {
+        if case AggregateError.versionNotReached("account-1", asked: 0, last: 1) = $0 { true } else { false }
       }
       await #expect {
         try await rows(Samples.balance(), .stream("account-1", .time(Date(timeIntervalSince1970: 999))), log)

@@ -60,6 +60,7 @@ struct ReadModelFileTests {
       Fault(text: "-- read model: a\n-- version: 0", line: 2, says: "a number from 1"),
       Fault(text: "-- read model: A-b", line: 1, says: "characters of a-z"),
       Fault(text: "-- read model: a\n-- verison: 1", line: 2, says: "is `-- version:` meant?"),
+      Fault(text: "\(Samples.head)\n\(Samples.table)\n-- On: x", line: 5, says: "is `-- on:` meant?"),
       Fault(text: "-- read model: a\n-- version: 1\n-- streams: apart", line: 3, says: "`independent` or `ordered`"),
       Fault(text: "-- read model: a\n-- version: 1", line: nil, says: "creates no table"),
       Fault(text: "\(Samples.head)\n\(Samples.table)", line: nil, says: "no `-- on: EVENT TYPE`"),
