@@ -12,7 +12,7 @@ final class DataKeys: Sendable {
 
   /// At most 14,000 keys stay, which fits into the 8 MiB that a process may usually lock.
   private struct Known {
-    var bySubject = GenerationalCache<String, Current>(capacity: 7_000)
+    var bySubject = GenerationalCache<ExactName, Current>(capacity: 7_000)
     var byID = GenerationalCache<UUID, Result<DataKey, PayloadError>>(capacity: 7_000)
   }
   private let known = Mutex(Known())
@@ -26,7 +26,7 @@ final class DataKeys: Sendable {
 
   // MARK: Writing
 
-  func current(for subject: String) -> Current? { known.withLock { $0.bySubject[subject] } }
+  func current(for subject: String) -> Current? { known.withLock { $0.bySubject[ExactName(subject)] } }
 
   /// A new key for a subject that has none. It counts as the store's only once an append has carried it there.
   func make(for subject: String) throws(EncryptionError) -> Current {
@@ -37,8 +37,8 @@ final class DataKeys: Sendable {
     let new = Current(key: key, row: row)
     return known.withLock { known in
       // Another task was first: one key is enough.
-      if let current = known.bySubject[subject] { return current }
-      known.bySubject[subject] = new
+      if let current = known.bySubject[ExactName(subject)] { return current }
+      known.bySubject[ExactName(subject)] = new
       return new
     }
   }
@@ -54,8 +54,8 @@ final class DataKeys: Sendable {
   private func confirm(_ rows: [DataKeyRow]) {
     known.withLock { known in
       for row in rows {
-        if let current = known.bySubject[row.subject], current.key.id == row.id {
-          known.bySubject[row.subject] = Current(key: current.key, row: nil)
+        if let current = known.bySubject[ExactName(row.subject)], current.key.id == row.id {
+          known.bySubject[ExactName(row.subject)] = Current(key: current.key, row: nil)
           known.byID[row.id] = .success(current.key)
         }
       }
@@ -70,7 +70,9 @@ final class DataKeys: Sendable {
       guard case .success(let key) = opened(rows, index) else { continue }
       known.withLock { known in
         known.byID[key.id] = .success(key)
-        if known.bySubject[key.subject] == nil { known.bySubject[key.subject] = Current(key: key, row: nil) }
+        if known.bySubject[ExactName(key.subject)] == nil {
+          known.bySubject[ExactName(key.subject)] = Current(key: key, row: nil)
+        }
       }
     }
   }

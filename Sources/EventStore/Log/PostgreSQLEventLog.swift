@@ -244,7 +244,7 @@ public final class PostgreSQLEventLog: EventLog {
       var current: (subject: String, key: DataKeys.Current)?
       for event in append.events {
         let subject = event.subject ?? append.stream.description
-        if !isPlain, current?.subject != subject {
+        if !isPlain, current.map({ !$0.subject.isSameBytes(as: subject) }) ?? true {
           if let key = keys.current(for: subject) {
             current = (subject, key)
           } else {

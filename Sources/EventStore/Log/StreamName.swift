@@ -32,6 +32,25 @@ public struct StreamName: Hashable, Sendable, Comparable, CustomStringConvertibl
   package init(trusted name: String) { description = name }
 
   public static func < (left: Self, right: Self) -> Bool { left.description < right.description }
+
+  /// Byte by byte, as the store does: Swift takes two spellings of é for one String, PostgreSQL for two.
+  public static func == (left: Self, right: Self) -> Bool { left.description.isSameBytes(as: right.description) }
+}
+
+/// A name as a key: compared byte by byte.
+struct ExactName: Hashable {
+  let text: String
+
+  init(_ text: String) { self.text = text }
+
+  static func == (left: Self, right: Self) -> Bool { left.text.isSameBytes(as: right.text) }
+}
+
+extension String {
+  func isSameBytes(as other: String) -> Bool {
+    // Most names differ, or are the same String: only those that Swift takes for one are looked at more closely.
+    self == other && utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
+  }
 }
 
 extension StreamName: ExpressibleByStringLiteral {

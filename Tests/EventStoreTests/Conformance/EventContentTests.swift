@@ -4,6 +4,27 @@ import Testing
 
 @Suite("What an event carries", .timeLimit(.minutes(5)))
 struct EventContentTests {
+  @Test("two spellings of a name that look the same are two streams, with a key each", arguments: Backend.all)
+  func spellings(backend: Backend) async throws {
+    try await backend.withLog { log in
+      let names = ["account-\u{e9}", "account-e\u{301}", "account-\u{212b}", "account-\u{c5}"].map(
+        StreamName.init(stringLiteral:))
+      for (count, name) in names.enumerated() {
+        try await log.append(EventData.samples(count + 1), to: name, expecting: .noStream)
+      }
+      for _ in 1...2 {
+        for (count, name) in names.enumerated() {
+          #expect(try await log.version(of: name) == count + 1)
+          let events = try await log.read(name).collect()
+          #expect(events.count == count + 1 && events.allSatisfy { $0.stream == name && !$0.text.hasPrefix("<") })
+          #expect(Set(names).count == 4)
+        }
+      }
+      let scanned = try await log.readAll().collect()
+      #expect(scanned.count == 10 && scanned.allSatisfy { !$0.text.hasPrefix("<") })
+    }
+  }
+
   @Test("everything comes back as it was given", arguments: Backend.all)
   func roundTrip(backend: Backend) async throws {
     try await backend.withLog { log in
