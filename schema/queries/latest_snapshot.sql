@@ -2,12 +2,15 @@
 -- event after this time (or null). Only one whose last event is still the one that it was made after.
 SELECT s.version, s.event_id, s.latest_time, s.checksum, s.data, s.created_at
   FROM :"schema".snapshots s
-  JOIN :"schema".events e ON e.stream_id = s.stream_id AND e.version = s.version AND e.event_id = s.event_id
  WHERE s.stream_id = $1
    AND s.state_type = $2
    AND s.schema_version = $3
    AND s.fingerprint = $4
    AND s.version <= $5
    AND ($6::timestamptz IS NULL OR s.latest_time <= $6)
+   AND s.event_id = (SELECT e.event_id
+                       FROM :"schema".events e
+                      WHERE e.stream_id = s.stream_id
+                        AND e.version = s.version)
  ORDER BY s.version DESC
  LIMIT 1;

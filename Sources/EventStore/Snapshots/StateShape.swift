@@ -1,4 +1,5 @@
 internal import CSodium
+internal import Synchronization
 
 /// The shape of a state type: the names and types of its stored properties and of its enums' cases, all the way down.
 /// Two programs whose shapes differ do not read each other's snapshots, whatever version they declare.
@@ -12,7 +13,15 @@ internal import CSodium
 /// (`-disable-reflection-metadata`), a type counts by its name alone.
 package enum StateShape {
   /// The first 16 bytes of SHA-256 of ``text(of:)``.
-  package static func fingerprint(of type: Any.Type) -> [UInt8] { fingerprint(ofText: text(of: type)) }
+  package static func fingerprint(of type: Any.Type) -> [UInt8] {
+    if let known = known.withLock({ $0[ObjectIdentifier(type)] }) { return known }
+    let fingerprint = fingerprint(ofText: text(of: type))
+    known.withLock { $0[ObjectIdentifier(type)] = fingerprint }
+    return fingerprint
+  }
+
+  /// Of the types of this process, which do not change.
+  private static let known = Mutex<[ObjectIdentifier: [UInt8]]>([:])
 
   package static func fingerprint(ofText text: String) -> [UInt8] { Array(sha256(Array(text.utf8)).prefix(16)) }
 
