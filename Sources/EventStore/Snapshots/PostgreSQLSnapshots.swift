@@ -12,6 +12,8 @@ struct PostgreSQLSnapshots: SnapshotStore {
   let log: PostgreSQLEventLog
   /// Of one stream and shape.
   static let kept: Int32 = 3
+  /// To look at for streams that have grown.
+  private static let mostPositions: Int64 = 10_000
 
   func latest(
     of stream: StreamName, _ shape: SnapshotShape, upTo version: Int, until time: Date?
@@ -119,10 +121,12 @@ struct PostgreSQLSnapshots: SnapshotStore {
       guard let position, horizon > position.rawValue,
         let id = try await log.directory.categoryIDs([category], lease.connection).first
       else { return ([], Position(horizon)) }
+      // Of a flood of events only the last: a stream that grows is in them sooner or later.
+      let first = max(position.rawValue, horizon - Self.mostPositions)
       let rows = try await lease.connection.execute(
         log.queries.grownStreams,
         Parameters(
-          id, position.rawValue, horizon, shape.stateType, Int32(shape.schemaVersion), Bytea(shape.fingerprint),
+          id, first, horizon, shape.stateType, Int32(shape.schemaVersion), Bytea(shape.fingerprint),
           events))
       return (rows.indices.map { StreamName(trusted: rows.text($0, 0)) }, Position(horizon))
     }

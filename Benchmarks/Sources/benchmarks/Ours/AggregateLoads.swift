@@ -72,6 +72,8 @@ final class AppendsWithSnapshots: Contestant {
   }
 
   func run(for duration: Duration) async throws -> Sample {
+    // The service works once a second.
+    let duration = max(duration, .milliseconds(3500))
     guard isServed else { return try await appends.run(for: duration) }
     let store = AggregateStore(log, BenchmarkAccount.self)
     return try await withThrowingTaskGroup(of: Void.self) { group in

@@ -43,7 +43,7 @@ extension Scenario {
 
   static let snapshotAppends = Scenario(
     name: "snapshot-appends", ours: "32 tasks append while the service makes snapshots every 100 events",
-    yardstick: "the same without the service", comparisons: [.throughput(atLeast: 0.97)]
+    yardstick: "the same without the service", comparisons: [.throughput(atLeast: 0.97)], mostRounds: 9
   ) { stage in
     (
       try await AppendsWithSnapshots(stage.store("benchmarks_store"), callers: 32, isServed: true),
