@@ -25,7 +25,7 @@ extension AggregateStore: Service {
 
   /// How often streams are looked for that have grown, and for how long at a time snapshots are made of them: next to
   /// nothing is taken from those who append. Where they are so fast that this is not enough, loads make the rest.
-  private static var tick: (interval: Duration, work: Duration) { (.seconds(1), .milliseconds(20)) }
+  private static var tick: (interval: Duration, work: Duration) { (.seconds(1), .milliseconds(10)) }
   /// Streams that wait for their turn. One that finds no room is found again when it has grown, or at its next load.
   private static var mostWaiting: Int { 10_000 }
 

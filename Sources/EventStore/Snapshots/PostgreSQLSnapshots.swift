@@ -13,7 +13,7 @@ struct PostgreSQLSnapshots: SnapshotStore {
   /// Of one stream and shape.
   static let kept: Int32 = 3
   /// To look at for streams that have grown.
-  private static let mostPositions: Int64 = 10_000
+  private static let mostPositions: Int64 = 4_000
 
   func latest(
     of stream: StreamName, _ shape: SnapshotShape, upTo version: Int, until time: Date?
