@@ -23,8 +23,8 @@ extension AggregateStore: Service {
 
   private func saveWaiting() async { for save in snapshotQueue.take() { await save() } }
 
-  /// How often streams are looked for that have grown, and for how long at a time snapshots are made of them: next to
-  /// nothing is taken from those who append. Where they are so fast that this is not enough, loads make the rest.
+  /// How often streams are looked for that have grown, and for how long at a time snapshots are made of them: a
+  /// fiftieth of the time is taken from those who append. Where they are so fast that this is not enough, loads make the rest.
   private static var tick: (interval: Duration, work: Duration) { (.seconds(1), .milliseconds(10)) }
   /// Streams that wait for their turn. One that finds no room is found again when it has grown, or at its next load.
   private static var mostWaiting: Int { 10_000 }
@@ -35,6 +35,7 @@ extension AggregateStore: Service {
     var position: Position?
     var waiting = OrderedStreams()
     while !Task.isCancelled {
+      let start = ContinuousClock.now
       do {
         // At first only where the log ends: what came before is found when it is loaded.
         let grown = try await snapshots.grownStreams(
@@ -49,7 +50,8 @@ extension AggregateStore: Service {
           "Streams that have grown could not be looked at; it is tried again",
           metadata: ["category": "\(type.category)", "error": "\(error)"])
       }
-      try? await Task.sleep(for: Self.tick.interval)
+      // One long stream alone can take longer than its share: then the rest is longer too.
+      try? await Task.sleep(for: max(Self.tick.interval, start.duration(to: .now) * 50))
     }
   }
 
