@@ -16,6 +16,7 @@ let package = Package(
   products: [
     .library(name: "EventStore", targets: ["EventStore"]),
     .library(name: "Replay", targets: ["Replay"]),
+    .library(name: "Projections", targets: ["Projections"]),
     .library(name: "PostgreSQL", targets: ["PostgreSQL"]),
     .library(name: "EmbeddedPostgreSQL", targets: ["EmbeddedPostgreSQL"]),
     .library(name: "EventStoreTesting", targets: ["EventStoreTesting"]),
@@ -61,6 +62,15 @@ let package = Package(
     .target(
       name: "Replay", dependencies: ["EventStore", "PostgreSQL"], swiftSettings: settings, plugins: ["EmbedSQL"]),
     .target(
+      name: "Projections",
+      dependencies: [
+        "EventStore", "PostgreSQL", "Replay",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: settings,
+      plugins: ["EmbedSQL"]),
+    .target(
       name: "EmbeddedPostgreSQL",
       dependencies: [
         .product(name: "Subprocess", package: "swift-subprocess"),
@@ -71,7 +81,7 @@ let package = Package(
     .target(
       name: "EventStoreCommands",
       dependencies: [
-        "EventStore", "EmbeddedPostgreSQL", "PostgreSQL", "Replay",
+        "EventStore", "EmbeddedPostgreSQL", "PostgreSQL", "Projections", "Replay",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "Subprocess", package: "swift-subprocess"),
@@ -100,6 +110,10 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "ReplayTests", dependencies: ["EventStore", "PostgreSQL", "Replay", "TestSupport"], swiftSettings: settings),
+    .testTarget(
+      name: "ProjectionsTests",
+      dependencies: ["EventStore", "PostgreSQL", "Projections", "Replay", "TestSupport"],
+      swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",
       dependencies: ["EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl"],

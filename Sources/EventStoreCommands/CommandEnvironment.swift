@@ -1,4 +1,5 @@
 public import EventStore
+public import Projections
 internal import Replay
 
 /// What the commands know of the world around them. Only the executable reads the environment; it gives it to them.
@@ -7,14 +8,18 @@ public struct CommandEnvironment: Sendable {
   public var variables: [String: String]
   /// The aggregates that the commands know by their category.
   public var aggregates: [any Aggregate.Type]
+  /// The projections in code that the commands can run.
+  public var projections: [any Projection]
   /// The upcasters of older events.
   public var codec: EventCodec
 
   public init(
-    variables: [String: String], aggregates: [any Aggregate.Type] = [], codec: EventCodec = EventCodec()
+    variables: [String: String], aggregates: [any Aggregate.Type] = [], projections: [any Projection] = [],
+    codec: EventCodec = EventCodec()
   ) {
     self.variables = variables
     self.aggregates = aggregates
+    self.projections = projections
     self.codec = codec
   }
 

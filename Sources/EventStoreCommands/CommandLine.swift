@@ -1,6 +1,7 @@
 internal import ArgumentParser
 public import EventStore
 internal import Glibc
+public import Projections
 
 /// `esctl` as a library: a service has an `esctl` of its own that knows its aggregates.
 ///
@@ -13,16 +14,18 @@ public enum EventStoreCommandLine {
   ///
   /// - Parameters:
   ///   - aggregates: Shown by `replay`, `history` and `snapshots` as the states that they are.
+  ///   - projections: Those in code: run, rebuilt and compared as files are.
   ///   - codec: The upcasters of older events.
   public static func main(
     arguments: [String] = Array(Swift.CommandLine.arguments.dropFirst()), environment: [String: String],
-    aggregates: [any Aggregate.Type] = [], codec: EventCodec = EventCodec()
+    aggregates: [any Aggregate.Type] = [], projections: [any Projection] = [], codec: EventCodec = EventCodec()
   ) async -> Never {
-    let environment = CommandEnvironment(variables: environment, aggregates: aggregates, codec: codec)
+    let environment = CommandEnvironment(
+      variables: environment, aggregates: aggregates, projections: projections, codec: codec)
     exit(await run(arguments: arguments, environment: environment))
   }
 
-  /// As ``main(arguments:environment:aggregates:codec:)``, but returns the exit code.
+  /// As ``main(arguments:environment:aggregates:projections:codec:)``, but returns the exit code.
   public static func run(arguments: [String], environment: CommandEnvironment) async -> Int32 {
     let json = arguments.prefix { $0 != "--" }.contains("--json")
     return await CommandEnvironment.$current.withValue(environment) {
@@ -79,7 +82,7 @@ struct Esctl: AsyncParsableCommand {
       Without EVENTSTORE_URL the commands use a private PostgreSQL in .eventstore/, which they start by themselves.
 
       Exit codes: 0 done, 1 failed, 3 version conflict, 4 not found, 5 database unavailable, 6 key or decryption, \
-      64 usage, 65 bad input.
+      7 different, 8 not in time, 64 usage, 65 bad input.
 
       Environment: EVENTSTORE_URL, EVENTSTORE_SCHEMA, EVENTSTORE_DIRECTORY, EVENTSTORE_KEYRING, \
       EVENTSTORE_MASTER_KEY, EVENTSTORE_MASTER_KEY_COMMAND, EVENTSTORE_PLAINTEXT_CATEGORIES, \
@@ -94,7 +97,7 @@ struct Esctl: AsyncParsableCommand {
     version: "esctl \(Version.number)",
     subcommands: [
       Up.self, Down.self, Status.self, Migrate.self, Append.self, Import.self, Export.self, Read.self, Log.self,
-      Replay.self, History.self, Snapshots.self, Streams.self, Stream.self, Keys.self, Bench.self, Doctor.self,
+      Replay.self, History.self, Snapshots.self, Projections.self, Streams.self, Stream.self, Keys.self, Bench.self, Doctor.self,
       Demo.self, Version.self,
     ])
 }

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import EmbeddedPostgreSQL
 internal import EventStore
 internal import PostgreSQL
+internal import Projections
 internal import Replay
 
 /// The documented exit codes.
@@ -12,6 +13,8 @@ enum ExitStatus: Int32 {
   case notFound = 4
   case unavailable = 5
   case encryption = 6
+  case different = 7
+  case notInTime = 8
   case usage = 64
   case badInput = 65
 }
@@ -73,6 +76,8 @@ struct CommandFailure: Error, CustomStringConvertible {
     case let error as EncryptionError: self.init(.encryption, "encryption", error.description)
     case let error as AggregateError: self.init(aggregate: error)
     case let error as ReadModelError: self.init(readModel: error)
+    case let error as ProjectionError: self.init(projection: error)
+    case let error as ProjectionFailure: self.init(.failed, "projectionStopped", error.description)
     case let error as PayloadError: self.init(.encryption, error.code, error.description)
     case let error as EmbeddedClusterError: self.init(.unavailable, "embeddedServer", error.description)
     case let error as PostgreSQLInstallationError: self.init(.unavailable, "embeddedServer", error.description)
@@ -96,6 +101,26 @@ struct CommandFailure: Error, CustomStringConvertible {
     case .event(_, _, .payload(let cause)): self.init(.encryption, cause.code, error.description)
     case .event: self.init(.failed, "event", error.description)
     case .invalidName: self.init(.usage, "usage", error.description)
+    }
+  }
+
+  private init(projection error: ProjectionError) {
+    switch error {
+    case .notFound: self.init(.notFound, "notFound", error.description)
+    case .noBuild: self.init(.notFound, "noBuild", error.description)
+    case .codeMissing: self.init(.notFound, "codeMissing", error.description)
+    case .exists: self.init(.conflict, "exists", error.description)
+    case .underWay: self.init(.conflict, "underWay", error.description)
+    case .notCaughtUp: self.init(.conflict, "notCaughtUp", error.description)
+    case .paused: self.init(.conflict, "paused", error.description)
+    case .nameTaken: self.init(.conflict, "nameTaken", error.description)
+    case .dependents: self.init(.conflict, "dependents", error.description)
+    case .versionGoesBack: self.init(.badInput, "versionGoesBack", error.description)
+    case .changed: self.init(.badInput, "changed", error.description)
+    case .stopped: self.init(.failed, "projectionStopped", error.description)
+    case .busy: self.init(.notInTime, "busy", error.description)
+    case .timedOut: self.init(.notInTime, "timedOut", error.description)
+    case .invalid: self.init(.usage, "usage", error.description)
     }
   }
 

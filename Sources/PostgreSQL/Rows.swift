@@ -77,6 +77,20 @@ public final class Rows: @unchecked Sendable {
   /// A one-dimensional array of `smallint` without nulls. Null and empty arrays are empty.
   package func int16Array(_ row: Int, _ column: Int) -> [Int16] { integers(row, column) }
 
+  /// A one-dimensional array of `text` without nulls. Null and empty arrays are empty.
+  package func textArray(_ row: Int, _ column: Int) -> [String] {
+    let bytes = bytes(row, column)
+    guard bytes.count > 20 else { return [] }
+    let count = Int(Int32(bigEndian: bytes.loadUnaligned(fromByteOffset: 12, as: Int32.self)))
+    var offset = 20
+    return (0..<count).map { _ in
+      let length = Int(Int32(bigEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Int32.self)))
+      precondition(length >= 0 && offset + 4 + length <= bytes.count, "column \(column) is not an array of text")
+      defer { offset += 4 + length }
+      return String(decoding: bytes[offset + 4..<offset + 4 + length], as: UTF8.self)
+    }
+  }
+
   // Private, so that it is compiled for both types: generic code across modules is not specialised.
   private func integers<T: FixedWidthInteger>(_ row: Int, _ column: Int) -> [T] {
     // Header: dimensions, has-null flag, element type; per dimension: length, lower bound; then length and value each.

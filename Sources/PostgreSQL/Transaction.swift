@@ -6,7 +6,7 @@ public struct Transaction: ~Copyable {
   /// For modules of this package that send their own statements.
   package let connection: Connection
 
-  fileprivate init(_ connection: Connection) { self.connection = connection }
+  package init(_ connection: Connection) { self.connection = connection }
 
   @discardableResult
   public func execute(

@@ -47,6 +47,13 @@ final class LogPages: EventPageSource {
     return false
   }
 
+  /// The last event up to the bound: only a position that was seen is sure to be past, whatever becomes of the server.
+  func settled() async throws(PostgreSQLError) -> Position {
+    guard isFiltered, let bound, bound > lastSeen else { return Position(lastSeen) }
+    let rows = try await log.pool.execute(log.queries.settledPosition, Parameters(bound))
+    return Position(rows.isEmpty ? lastSeen : max(lastSeen, rows.int64(0, 0)))
+  }
+
   /// After a lost connection: goes on after the last event that was seen.
   func restart() {
     lease = nil

@@ -25,6 +25,7 @@ struct Queries: Sendable {
   let latestSnapshot: Statement
   let saveSnapshot: Statement
   let grownStreams: Statement
+  let settledPosition: Statement
   /// What appenders notify and readers listen to.
   let channel: String
 
@@ -52,6 +53,7 @@ struct Queries: Sendable {
     latestSnapshot = statement(SQL.`queries/latest_snapshot`)
     saveSnapshot = statement(SQL.`queries/save_snapshot`)
     grownStreams = statement(SQL.`queries/grown_streams`)
+    settledPosition = statement(SQL.`queries/settled_position`)
     channel = "\(schema.name)_appended"
   }
 }

@@ -1,7 +1,7 @@
 internal import EventStore
 
 /// A set of events that one statement applies.
-struct EventSet {
+struct EventSet: Sendable {
   let handler: Int
   var events: [RecordedEvent]
 }

@@ -1,4 +1,4 @@
-internal import EventStore
+package import EventStore
 
 /// A read model as a `.sql` file: its tables, and for each type of event the statement that applies a set of them.
 ///
@@ -31,10 +31,19 @@ public struct ReadModel: Sendable {
   /// The path that messages name.
   public let file: String
 
+  /// Tables of others that its statements may read, as `schema.table`.
+  public let reads: [String]
+  /// Of what it says about events that cannot be applied.
+  public let errorPolicy: ErrorPolicy
+  /// As a durable projection it is applied in the transactions of the appends, not after them.
+  public let isInline: Bool
+  /// The text that it was made from.
+  public let source: String
+
   /// A statement, and the line of the file where it begins.
-  struct SQL: Sendable, Hashable {
-    let text: String
-    let line: Int
+  package struct SQL: Sendable, Hashable {
+    package let text: String
+    package let line: Int
   }
 
   struct Handler: Sendable {
@@ -44,7 +53,10 @@ public struct ReadModel: Sendable {
     let statements: [SQL]
   }
 
-  let setup: [SQL]
+  /// The statements that make the tables and, in their order, the indexes.
+  package let setup: [SQL]
+  /// Those of ``setup`` that make indexes which can wait until the tables are full.
+  package let lateIndexes: [SQL]
   let handlers: [Handler]
   /// The handler of each type.
   let handlerOfType: [String: Int]
@@ -53,6 +65,9 @@ public struct ReadModel: Sendable {
 
   /// The types that the model has a statement for.
   public var types: [String] { handlerOfType.keys.sorted() }
+
+  /// Which events the model must be told of.
+  package var filter: LogFilter { LogFilter(categories: categories, types: ignoresOthers ? types : []) }
 
   /// Which statements apply an event of this type; `nil`: none, as the file says.
   ///
@@ -87,12 +102,22 @@ public struct ReadModel: Sendable {
     guard !parser.handlers.isEmpty else {
       throw ReadModelError(file: file, line: nil, "it has no `-- on: EVENT TYPE` with a statement")
     }
+    guard !parser.isInline || parser.streamsAreIndependent else {
+      throw ReadModelError(
+        file: file, line: nil,
+        "`-- mode: inline` needs `-- streams: independent`: appends to different streams commit in any order")
+    }
     self.name = name
     self.version = version
     self.file = file
     categories = parser.categories
     streamsAreIndependent = parser.streamsAreIndependent
+    reads = parser.reads
+    errorPolicy = parser.errorPolicy
+    isInline = parser.isInline
+    source = text
     setup = parser.setup
+    lateIndexes = parser.buildsIndexesFirst ? [] : parser.plainIndexes
     handlers = parser.handlers
     ignoredTypes = parser.ignoredTypes
     ignoresOthers = parser.ignoresOthers

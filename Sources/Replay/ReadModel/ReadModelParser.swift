@@ -8,7 +8,13 @@ struct ReadModelParser {
   private(set) var streamsAreIndependent = false
   private(set) var ignoredTypes: Set<String> = []
   private(set) var ignoresOthers = false
+  private(set) var reads: [String] = []
+  private(set) var errorPolicy = ErrorPolicy.stop
+  private(set) var isInline = false
+  private(set) var buildsIndexesFirst = false
   private(set) var setup: [ReadModel.SQL] = []
+  /// Those of `setup` that constrain nothing.
+  private(set) var plainIndexes: [ReadModel.SQL] = []
   private(set) var handlers: [ReadModel.Handler] = []
 
   private let file: String
@@ -58,7 +64,9 @@ struct ReadModelParser {
 
   // MARK: Directives
 
-  private static let keys = ["read model", "version", "categories", "streams", "ignore", "on", "on each"]
+  private static let keys = [
+    "read model", "version", "categories", "streams", "reads", "mode", "indexes", "on error", "ignore", "on", "on each",
+  ]
 
   /// `-- key: value`, where the key is one of ours, or so like one that it must be meant.
   private func directive(_ token: SQLLexer.Token) -> (key: String, value: String)? {
@@ -79,7 +87,7 @@ struct ReadModelParser {
     }
     let list = value.split(separator: ",").map { $0.split(separator: " ").joined(separator: " ") }
     guard !list.isEmpty, list.allSatisfy({ !$0.isEmpty }) else { throw failure(line, "`-- \(key):` has no value") }
-    guard key.hasPrefix("on") || (section == nil && setup.isEmpty) || key == "ignore" else {
+    guard key == "on" || key == "on each" || (section == nil && setup.isEmpty) || key == "ignore" else {
       throw failure(line, "`-- \(key):` belongs to the top of the file, before the first statement")
     }
     switch key {
@@ -103,12 +111,49 @@ struct ReadModelParser {
         throw failure(line, "streams are `independent` or `ordered`")
       }
       streamsAreIndependent = value == "independent"
+    case "reads":
+      for name in list {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty }) else {
+          throw failure(line, "`-- reads:` names tables with their schema, such as public.customers; found \(name)")
+        }
+      }
+      reads += list
+    case "mode":
+      guard ["async", "inline"].contains(value) else { throw failure(line, "a mode is `async` or `inline`") }
+      isInline = value == "inline"
+    case "indexes":
+      guard ["first", "last"].contains(value) else {
+        throw failure(line, "indexes are made `first`, before the events are applied, or `last`")
+      }
+      buildsIndexesFirst = value == "first"
+    case "on error": errorPolicy = try policy(list, line)
     case "ignore":
       if list == ["others"] { ignoresOthers = true } else { ignoredTypes.formUnion(list) }
     default:
       try endSection()
       section = Section(types: list, isEach: key == "on each", line: line)
     }
+  }
+
+  /// `stop`, `skip`, `retry 3`, `retry 3, then skip`.
+  private func policy(_ parts: [String], _ line: Int) throws(ReadModelError) -> ErrorPolicy {
+    var end = ErrorPolicy.End.stop
+    var retries = 0
+    for (index, part) in parts.enumerated() {
+      let words = part.split(separator: " ").map(String.init)
+      if words.count == 2, words[0] == "retry", index == 0, let count = Int(words[1]), (1...1000).contains(count) {
+        retries = count
+      } else if let last = words.last, let known = ErrorPolicy.End(rawValue: last), index == parts.count - 1,
+        words.count == 1 || (words.count == 2 && words[0] == "then" && index == 1)
+      {
+        end = known
+      } else {
+        throw failure(
+          line, "`-- on error:` is `stop`, `skip`, or `retry N` (1 to 1000) with `, then stop` or `, then skip`")
+      }
+    }
+    return ErrorPolicy(retries: retries, end: end)
   }
 
   private mutating func endSection() throws(ReadModelError) {
@@ -120,9 +165,9 @@ struct ReadModelParser {
   }
 
   /// How many letters must change (Levenshtein).
-  private static func distance(_ left: String, _ right: String) -> Int {
+  static func distance(_ left: String, _ right: String, within most: Int = 2) -> Int {
     let (left, right) = (Array(left.utf8), Array(right.utf8))
-    guard abs(left.count - right.count) <= 2 else { return .max }
+    guard abs(left.count - right.count) <= most else { return .max }
     var row = Array(0...right.count)
     for (i, a) in left.enumerated() {
       var diagonal = row[0]
@@ -153,7 +198,9 @@ struct ReadModelParser {
         )
       }
       try checkSetup(tokens)
-      setup.append(ReadModel.SQL(text: string(first.range.lowerBound..<last.range.upperBound), line: first.line))
+      let sql = ReadModel.SQL(text: string(first.range.lowerBound..<last.range.upperBound), line: first.line)
+      setup.append(sql)
+      if words.prefix(2) == ["CREATE", "INDEX"] { plainIndexes.append(sql) }
       return
     }
     guard ["INSERT", "UPDATE", "DELETE", "MERGE", "WITH"].contains(words[0]) else {

@@ -9,9 +9,7 @@ internal import PostgreSQL
 final class ReadModelSession: Sendable {
   let model: ReadModel
   let connection: Connection
-  private let relation: EventRelation
-  /// Of each handler.
-  private let statements: [[(statement: Statement, sql: ReadModel.SQL)]]
+  private let statements: ModelStatements
 
   struct Table: Sendable {
     let name: String
@@ -40,18 +38,13 @@ final class ReadModelSession: Sendable {
   }
   let tables: [Table]
 
-  private static let touchedRelations = Statement(SQL.`queries/touched_relations`)
   private static let temporaryTables = Statement(SQL.`queries/temporary_tables`)
-  /// A whole-log fold is one transaction of long statements.
-  private static let patience = Duration.seconds(86400)
 
   private init(
-    _ model: ReadModel, _ connection: Connection, _ relation: EventRelation,
-    _ statements: [[(statement: Statement, sql: ReadModel.SQL)]], _ tables: [Table]
+    _ model: ReadModel, _ connection: Connection, _ statements: ModelStatements, _ tables: [Table]
   ) {
     self.model = model
     self.connection = connection
-    self.relation = relation
     self.statements = statements
     self.tables = tables
   }
@@ -76,65 +69,23 @@ final class ReadModelSession: Sendable {
   private static func open(
     _ model: ReadModel, _ connection: Connection, _ schema: SchemaName, _ codec: EventCodec
   ) async throws -> ReadModelSession {
-    func text(_ sql: String) -> String { sql.replacing(EventRelation.schema, with: schema.quoted) }
     // A proxy's session is not ours to change.
     if connection.configuration.preparedStatements { try await connection.script("SET temp_buffers = '128MB'") }
-    try await connection.script(
-      """
-      BEGIN;
-      SET LOCAL search_path TO pg_temp;
-      SET LOCAL TimeZone TO 'UTC';
-      SET LOCAL jit TO off;
-      SET LOCAL client_min_messages TO error;
-      SET LOCAL lock_timeout TO '5s';
-      SET LOCAL log_parameter_max_length_on_error TO 0;
-      -- Parameters are payloads, and errors may quote them: not for the server's log, where this role may say so.
-      DO $$ BEGIN
-        SET LOCAL log_parameter_max_length = 0;
-        SET LOCAL log_min_messages = panic;
-        SET LOCAL log_min_error_statement = panic;
-      EXCEPTION WHEN insufficient_privilege THEN NULL; END $$;
-      """)
-    for sql in model.setup {
-      try await translating(model, sql) { () throws(PostgreSQLError) in
-        try await connection.execute(Statement(sql.text), timeout: patience)
-      }
-    }
-    try await check(model, connection, line: model.setup.first?.line)
+    try await connection.script("BEGIN; \(ModelStatements.settings("LOCAL", searchPath: "pg_temp"))")
+    try await ModelStatements.create(model.setup, of: model, on: connection)
+    let statements = try await ModelStatements(model, tableSchema: nil, on: connection, store: schema, codec)
+    try await statements.checkTables(on: connection, line: model.setup.first?.line)
     let tables = try await connection.execute(temporaryTables).map { row in
       let (name, key) = try row.decode((String, String).self)
       return Table(name: name, key: key)
     }
     try await connection.script("SET TRANSACTION READ ONLY")
-    let type = try await connection.execute(Statement(text(SQL.`queries/recorded_event_type`))).int64(0, 0)
-    let relation = EventRelation(elementType: UInt32(truncatingIfNeeded: type), codec: codec)
-    let none = try relation.parameters([])
-    let statements = model.handlers.map { handler in
-      handler.statements.map { sql in
-        let sql = ReadModel.SQL(text: text(sql.text), line: sql.line)
-        return (statement: Statement(sql.text), sql: sql)
-      }
-    }
-    for (_, sql) in statements.joined() {
-      let plan = ReadModel.SQL(text: "EXPLAIN \(sql.text)", line: sql.line)
-      try await translating(model, plan) { () throws(PostgreSQLError) in
-        try await connection.execute(Statement(plan.text), none)
-      }
-      try await check(model, connection, line: sql.line)
-    }
-    return ReadModelSession(model, connection, relation, statements, tables)
+    try await statements.check(on: connection)
+    return ReadModelSession(model, connection, statements, tables)
   }
 
   /// - Throws: ``ReadModelError`` with `foreignTable`.
-  func checkTables() async throws { try await Self.check(model, connection, line: nil) }
-
-  private static func check(_ model: ReadModel, _ connection: Connection, line: Int?) async throws {
-    let rows = try await connection.execute(touchedRelations)
-    guard !rows.isEmpty else { return }
-    throw ReadModelError(
-      .foreignTable, file: model.file, line: line,
-      "it touches \(rows.text(0, 0)): a read model's statements may use its own tables and `events`, nothing else")
-  }
+  func checkTables() async throws { try await statements.checkTables(on: connection) }
 
   // MARK: Applying
 
@@ -142,73 +93,7 @@ final class ReadModelSession: Sendable {
   ///
   /// - Throws: ``ReadModelError``, ``AggregateError`` for a payload that cannot be opened, `PostgreSQLError`.
   func apply(_ events: [RecordedEvent]) async throws {
-    var pending: [(set: EventSet, sql: ReadModel.SQL, result: PendingResult)] = []
-    for set in try EventSets.divide(events, for: model) {
-      let parameters = try relation.parameters(set.events)
-      for (statement, sql) in statements[set.handler] {
-        pending.append((set, sql, connection.send(statement, parameters, timeout: Self.patience)))
-      }
-    }
-    // In order: what comes after the first failure has failed because of it.
-    for (set, sql, result) in pending {
-      do throws(PostgreSQLError) {
-        _ = try await result.rows()
-      } catch {
-        throw Self.failure(error, of: sql, on: set.events, model)
-      }
-    }
-  }
-
-  private static func failure(
-    _ error: PostgreSQLError, of sql: ReadModel.SQL, on events: [RecordedEvent], _ model: ReadModel
-  ) -> any Error {
-    guard error.code == .server, let state = error.sqlState else { return error }
-    if state == "25006" { return readOnly(error, model, sql) }
-    // Cardinality, data, constraints, names and syntax, raised by a function: the file's and the events'. A full disk is not.
-    guard ["21", "22", "23", "42", "P0"].contains(state.prefix(2)) else { return error }
-    // Only these messages are sure to quote no value.
-    let message = ["21", "23"].contains(state.prefix(2)) ? error.description : "SQLSTATE \(state)"
-    var problem = "the statement failed on \(events.count) \(events.count == 1 ? "event" : "events")"
-    if let first = events.first, let last = events.last {
-      problem += ", from \(first.stream) version \(first.version) to \(last.stream) version \(last.version): \(message)"
-    }
-    switch state {
-    case "21000":
-      problem += "; it changes a row twice for one set of events: GROUP BY the row's key, or use `-- on each:`"
-    case _ where state.hasPrefix("22"):
-      problem += "; a cast or a computation does not fit the data of one of these events"
-    default: break
-    }
-    return ReadModelError(.apply, file: model.file, line: line(of: error, in: sql) ?? sql.line, problem)
-  }
-
-  private static func readOnly(_ error: PostgreSQLError, _ model: ReadModel, _ sql: ReadModel.SQL) -> ReadModelError {
-    ReadModelError(
-      .foreignTable, file: model.file, line: sql.line,
-      "it changes something else than the read model's own tables: \(error)")
-  }
-
-  private static func line(of error: PostgreSQLError, in sql: ReadModel.SQL) -> Int? {
-    error.position.map { position in
-      sql.line + sql.text.unicodeScalars.prefix(max(0, position - 1)).count { $0 == "\n" }
-    }
-  }
-
-  /// What PostgreSQL refuses, as an error of the file.
-  private static func translating(
-    _ model: ReadModel, _ sql: ReadModel.SQL, _ body: () async throws(PostgreSQLError) -> Rows
-  ) async throws {
-    do throws(PostgreSQLError) {
-      _ = try await body()
-    } catch {
-      guard error.code == .server, let state = error.sqlState else { throw error }
-      if state == "25006" { throw readOnly(error, model, sql) }
-      // What the file says; not a full disk, nor a missing privilege.
-      guard ["0A", "22", "23", "2B", "42"].contains(state.prefix(2)), state != "42501" else { throw error }
-      var problem = "PostgreSQL refuses it: \(error)"
-      if error.sqlState == "42P01" { problem += "; a read model sees its own tables and `events`" }
-      throw ReadModelError(file: model.file, line: line(of: error, in: sql) ?? sql.line, problem)
-    }
+    try await statements.finish(statements.send(try statements.encode(events), on: connection))
   }
 
   // MARK: Rows
@@ -224,10 +109,10 @@ final class ReadModelSession: Sendable {
   /// Calls `body` with the rows of all tables, table by table, ordered by primary key, else by the row's text.
   func rows(_ body: ([Row]) async throws -> Void) async throws {
     for table in tables {
-      try await connection.execute(table.declare, timeout: Self.patience)
+      try await connection.execute(table.declare, timeout: ModelStatements.patience)
       do {
         while true {
-          let rows = try await connection.execute(table.fetch, timeout: Self.patience)
+          let rows = try await connection.execute(table.fetch, timeout: ModelStatements.patience)
           guard !rows.isEmpty else { break }
           try await body(rows.indices.map { Row(table: table.name, key: rows.text($0, 0), json: rows.text($0, 1)) })
         }

@@ -1,0 +1,130 @@
+public import EventStore
+public import FoundationEssentials
+internal import PostgreSQL
+
+/// One building of a projection: its tables, and how far they are.
+public struct ProjectionBuild: Sendable, Hashable {
+  public enum Role: String, Sendable, Hashable {
+    /// Behind the views that readers use.
+    case live
+    /// Built beside the live one.
+    case new
+    /// Was live; kept up to date for a way back.
+    case previous
+  }
+
+  public enum Kind: String, Sendable, Hashable {
+    /// A file, which everyone can run.
+    case sql
+    /// In a service's code.
+    case swift
+    /// In a service's code, and it writes elsewhere.
+    case external
+  }
+
+  public enum State: String, Sendable, Hashable {
+    /// Reads history, and has never been at the end of the log.
+    case building
+    /// Follows the log.
+    case running
+    /// Is applied in the transactions of the appends.
+    case inline
+    /// Nobody runs it.
+    case idle
+    case paused
+    /// At an event that it could not apply.
+    case stopped
+  }
+
+  /// A number of its own.
+  public let number: Int
+  public let name: String
+  /// Declared by its author.
+  public let version: Int
+  public let role: Role
+  public let kind: Kind
+  /// The file, or the Swift type.
+  public let origin: String
+  public let filter: LogFilter
+  public let isInline: Bool
+  public let isEngaged: Bool
+  public let goesLive: Bool
+  public let sideEffects: Bool
+  let isIndexed: Bool
+  /// When it first reached the end of the log.
+  public let caughtUpAt: Date?
+  public let pausedAt: Date?
+  public let failure: ProjectionFailure?
+  public let createdAt: Date
+  public let liveSince: Date?
+  /// Everything up to here is applied.
+  public let position: Position
+  /// How many events it has been told of.
+  public let applied: Int
+  public let updatedAt: Date
+  /// Several connections are filling its tables.
+  let isLoading: Bool
+  /// Host and process id of who runs it.
+  public let process: String?
+  /// Events a second, lately.
+  public let rate: Int
+
+  public var state: State {
+    if failure != nil { return .stopped }
+    if pausedAt != nil { return .paused }
+    if isEngaged { return .inline }
+    if process == nil { return .idle }
+    return caughtUpAt == nil ? .building : .running
+  }
+
+  /// The PostgreSQL schema of its tables.
+  public func tableSchema(of store: SchemaName) -> String { "\(store.name)_\(name)_\(number)" }
+
+  init(_ rows: Rows, _ row: Int) throws(PostgreSQLError) {
+    func date(_ column: Int) -> Date? { rows.isNull(row, column) ? nil : rows.date(row, column) }
+    number = Int(rows.int32(row, 0))
+    name = rows.text(row, 1)
+    version = Int(rows.int32(row, 2))
+    guard let role = Role(rawValue: rows.text(row, 3)), let kind = Kind(rawValue: rows.text(row, 4)) else {
+      throw PostgreSQLError(.unexpectedResult, "build \(number) has a role or kind that this binary does not know")
+    }
+    self.role = role
+    self.kind = kind
+    origin = rows.text(row, 5)
+    filter = LogFilter(categories: rows.textArray(row, 6), types: rows.textArray(row, 7))
+    isInline = rows.bool(row, 8)
+    isEngaged = rows.bool(row, 9)
+    goesLive = rows.bool(row, 10)
+    sideEffects = rows.bool(row, 11)
+    isIndexed = rows.bool(row, 12)
+    caughtUpAt = date(13)
+    pausedAt = date(14)
+    failure = rows.isNull(row, 15) ? nil : ProjectionFailure(json: rows.text(row, 15))
+    createdAt = rows.date(row, 16)
+    liveSince = date(17)
+    position = Position(rows.int64(row, 18))
+    applied = Int(rows.int64(row, 19))
+    updatedAt = rows.date(row, 20)
+    isLoading = rows.bool(row, 21)
+    let isOwned = rows.bool(row, 24)
+    process = isOwned && !rows.isNull(row, 22) ? rows.text(row, 22) : nil
+    rate = isOwned ? Int(rows.int64(row, 23)) : 0
+  }
+}
+
+/// Why a projection has stopped.
+public struct ProjectionFailure: Error, Sendable, Hashable, Codable, CustomStringConvertible {
+  /// The event that could not be applied; `nil`: it is not about an event.
+  public var position: Position?
+  public var stream: String?
+  public var version: Int?
+  public var type: String?
+  /// Without payloads.
+  public var problem: String
+  public var at: Date
+
+  public var description: String {
+    guard let stream, let version, let type, let position else { return problem }
+    return "event \(type), \(stream) version \(version), position \(position): \(problem)"
+  }
+}

@@ -1,0 +1,175 @@
+internal import EventStore
+internal import PostgreSQL
+internal import Replay
+
+extension ProjectionCatalog {
+  /// Makes the new build live, in one transaction: readers see the old tables up to then, the new ones from then on. The
+  /// live one becomes the previous, and is kept up to date.
+  ///
+  /// It must have caught up once. What it lacks of the live one's events it is given in the same transaction, so that
+  /// readers do not go back in time.
+  ///
+  /// - Parameters:
+  ///   - timeout: How long to wait for readers that hold the views, and for transactions whose snapshot is from before the
+  ///     build had caught up.
+  ///   - projections: What is in code: to close the last gap here.
+  /// - Throws: ``ProjectionError``.
+  public func switchOver(
+    _ name: String, within timeout: Duration = .seconds(30), code projections: [any Projection] = []
+  ) async throws {
+    try await switchOver(name, within: timeout, codeOf: projections.map { .swift($0) })
+  }
+
+  func switchOver(_ name: String, within timeout: Duration, codeOf definitions: [Definition]) async throws {
+    let roles = try await roles(of: name)
+    guard let new = roles[.new] else { throw ProjectionError.noBuild(name: name, .new) }
+    if let previous = roles[.previous] {
+      throw ProjectionError.exists(name: name, .previous, version: previous.version)
+    }
+    try await exchange(name, bringing: new, in: .live, leaving: .previous, within: timeout, definitions)
+  }
+
+  /// Makes the previous build live again, in one transaction. The other one becomes the new build: to be looked at,
+  /// switched to again, or abandoned.
+  ///
+  /// - Throws: ``ProjectionError``.
+  public func rollback(
+    _ name: String, within timeout: Duration = .seconds(30), code projections: [any Projection] = []
+  ) async throws {
+    let roles = try await roles(of: name)
+    guard let previous = roles[.previous] else { throw ProjectionError.noBuild(name: name, .previous) }
+    if let new = roles[.new] { throw ProjectionError.exists(name: name, .new, version: new.version) }
+    try await exchange(
+      name, bringing: previous, in: .live, leaving: .new, within: timeout, projections.map { .swift($0) })
+  }
+
+  private func exchange(
+    _ name: String, bringing build: ProjectionBuild, in role: ProjectionBuild.Role,
+    leaving other: ProjectionBuild.Role, within timeout: Duration, _ code: [Definition]
+  ) async throws {
+    let deadline = ContinuousClock.now + timeout
+    let definition = try await definition(of: build, in: code)
+    try await checkReady(build)
+    var pause = Duration.milliseconds(10)
+    while true {
+      do {
+        if try await tryExchange(name, build, definition, leaving: other) { return }
+        guard ContinuousClock.now < deadline else {
+          throw ProjectionError.busy(name: name, what: "the last events of the new build, or a transaction that is older than it,")
+        }
+      } catch let error as PostgreSQLError where error.sqlState == "55P03" {
+        guard ContinuousClock.now < deadline else { throw ProjectionError.busy(name: name, what: "the views or tables") }
+      }
+      try await Task.sleep(for: pause)
+      pause = min(pause * 2, .milliseconds(250))
+    }
+  }
+
+  private func checkReady(_ build: ProjectionBuild) async throws {
+    if let failure = build.failure {
+      throw ProjectionError.stopped(name: build.name, version: build.version, failure)
+    }
+    guard build.caughtUpAt != nil else {
+      throw ProjectionError.notCaughtUp(name: build.name, behind: try await lag(of: build).events)
+    }
+  }
+
+  /// So many events are applied while the live build waits; for more, without that.
+  private static let lastGap = 2_000
+
+  /// - Returns: Whether it was done; else the build was behind, or a reader's snapshot is too old, and it is worth trying
+  ///   again.
+  private func tryExchange(
+    _ name: String, _ build: ProjectionBuild, _ definition: Definition?, leaving other: ProjectionBuild.Role
+  ) async throws -> Bool {
+    guard var current = try await self.build(numbered: build.number) else {
+      throw ProjectionError.noBuild(name: name, build.role)
+    }
+    if current.pausedAt != nil { throw ProjectionError.paused(name: name) }
+    try await checkReady(current)
+    if try await lag(of: current, countingTo: Self.lastGap + 1).events > Self.lastGap {
+      guard current.process == nil, let definition else { return false }
+      try await catchUp(current, definition)
+      guard let again = try await self.build(numbered: build.number) else { return false }
+      current = again
+    }
+    let connection = try await BuildTarget.connect(to: current, log)
+    defer { connection.close() }
+    return try await connection.inTransaction { _ in
+      // Readers must not wait long behind this transaction, which waits for others.
+      try await connection.script("SET LOCAL lock_timeout TO '100ms'; SET LOCAL synchronous_commit TO on")
+      let locked = try await connection.execute(queries.lockBuilds, Parameters(name))
+      let roles = Dictionary(locked.indices.map { (Int(locked.int32($0, 0)), locked.text($0, 1)) }, uniquingKeysWith: { $1 })
+      guard roles[current.number] == current.role.rawValue else { return false }
+      let live = roles.first { $0.value == ProjectionBuild.Role.live.rawValue }?.key
+      if let live {
+        guard try await close(current, to: live, definition, connection) else { return false }
+      }
+      guard try await connection.execute(queries.oldSnapshots, Parameters(Int32(current.number))).isEmpty else {
+        return false
+      }
+      if current.kind != .external { try await ProjectionViews(catalog: self, name: name).show(current, on: connection) }
+      if let live { try await connection.execute(queries.setRole, Parameters(Int32(live), other.rawValue)) }
+      try await connection.execute(
+        queries.setRole, Parameters(Int32(current.number), ProjectionBuild.Role.live.rawValue))
+      return true
+    }
+  }
+
+  /// Brings a build as far as the live one, whose checkpoint is held from now on.
+  ///
+  /// - Returns: `false`: it could not be done here.
+  private func close(
+    _ build: ProjectionBuild, to live: Int, _ definition: Definition?, _ connection: Connection
+  ) async throws -> Bool {
+    let goal = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(live))).int64(0, 0)
+    let from = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number))).int64(0, 0)
+    guard from < goal else { return true }
+    guard let definition else { return false }
+    return try await apply(build, definition, after: from, upTo: goal, on: connection)
+  }
+
+  /// Applies the events of a gap inside a transaction, and moves the checkpoint.
+  ///
+  /// - Returns: `false`: they are too many to hold up others for them.
+  func apply(
+    _ build: ProjectionBuild, _ definition: Definition, after from: Int64, upTo goal: Int64, on connection: Connection
+  ) async throws -> Bool {
+    var events: [RecordedEvent] = []
+    for try await event in log.readAll(after: Position(from), where: definition.filter) {
+      if event.position.rawValue > goal { break }
+      events.append(event)
+      if events.count > Self.lastGap { return false }
+    }
+    if case .external = definition { return false }
+    if !events.isEmpty { try await apply(events, to: build, definition, on: connection) }
+    try await connection.execute(
+      queries.advance,
+      Parameters(
+        Int32(build.number), BinaryArray([PartWriter.whole]), BinaryArray([from]), goal, Int64(events.count)))
+    return true
+  }
+
+  /// Applies events inside a transaction.
+  func apply(
+    _ events: [RecordedEvent], to build: ProjectionBuild, _ definition: Definition, on connection: Connection
+  ) async throws {
+    switch definition {
+    case .sql(let model):
+      let statements = try await ModelStatements(
+        model, tableSchema: build.tableSchema(of: store), on: connection, store: store, codec)
+      try await statements.finish(statements.send(try statements.encode(events), on: connection))
+    case .swift(let projection):
+      let batch = ProjectionBatch(
+        events: events, build: build.number, codec: codec, isLive: build.role == .live, sideEffects: false)
+      try await projection.apply(batch, in: Transaction(connection))
+    case .external, .elsewhere:
+      throw ProjectionError.invalid("\(build.name) writes elsewhere: only the service that runs it can apply an event")
+    }
+  }
+
+  /// Runs a build that nobody runs up to the end of the log.
+  private func catchUp(_ build: ProjectionBuild, _ definition: Definition) async throws {
+    try await LeasedRun(catalog: self, build: build, definition: definition, options: .init()).run(progress: RunProgress())
+  }
+}

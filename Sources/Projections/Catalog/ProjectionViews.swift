@@ -1,0 +1,79 @@
+internal import EventStore
+internal import PostgreSQL
+
+/// The views that readers use: stable names for the tables of whichever build is live.
+struct ProjectionViews {
+  let catalog: ProjectionCatalog
+  let name: String
+
+  /// Makes the views show a build's tables, inside a transaction. Readers that are in a transaction of their own finish
+  /// first; those that come later wait, and then see the new tables alone.
+  ///
+  /// - Throws: ``ProjectionError``: `nameTaken`, `dependents`. `PostgreSQLError` 55P03 when readers did not let go in time.
+  func show(_ build: ProjectionBuild, on connection: Connection) async throws {
+    let (views, tables) = (catalog.viewSchema, build.tableSchema(of: catalog.store))
+    try await makeSchema(on: connection)
+    let relations = try await connection.execute(catalog.queries.views, Parameters(views, name, tables))
+    var readers: Set<String> = []
+    var shown: [String] = []
+    for row in relations.indices {
+      let relation = relations.text(row, 0)
+      let (isView, isTable, fits) = (relations.bool(row, 1), relations.bool(row, 2), relations.bool(row, 3))
+      let view = "\(Self.quoted(views)).\(Self.quoted(relation))"
+      readers.formUnion(relations.textArray(row, 5))
+      if isView, !(isTable && fits) {
+        let dependents = relations.textArray(row, 4)
+        guard dependents.isEmpty else { throw ProjectionError.dependents(view: "\(views).\(relation)", dependents: dependents) }
+        try await connection.script("DROP VIEW \(view)")
+      }
+      if isTable { shown.append(relation) }
+    }
+    let clash = try await connection.execute(
+      catalog.queries.nameClash, Parameters(views, name, BinaryArray(shown)))
+    guard clash.isEmpty else {
+      throw ProjectionError.nameTaken(view: "\(views).\(clash.text(0, 0))", by: clash.text(0, 1))
+    }
+    for relation in shown {
+      let view = "\(Self.quoted(views)).\(Self.quoted(relation))"
+      try await connection.script(
+        """
+        CREATE OR REPLACE VIEW \(view) AS SELECT * FROM \(Self.quoted(tables)).\(Self.quoted(relation));
+        COMMENT ON VIEW \(view) IS 'projection \(name)'
+        """)
+      for reader in readers { try await connection.script("GRANT SELECT ON \(view) TO \(reader)") }
+      for role in ["reader", "writer"] { try await grant("SELECT ON \(view)", to: "\(catalog.store.name)_\(role)", connection) }
+    }
+  }
+
+  /// Takes the views away.
+  func remove(on connection: Connection) async throws {
+    let relations = try await connection.execute(catalog.queries.views, Parameters(catalog.viewSchema, name, ""))
+    for row in relations.indices {
+      let dependents = relations.textArray(row, 4)
+      let view = "\(catalog.viewSchema).\(relations.text(row, 0))"
+      guard dependents.isEmpty else { throw ProjectionError.dependents(view: view, dependents: dependents) }
+      try await connection.script("DROP VIEW \(Self.quoted(catalog.viewSchema)).\(Self.quoted(relations.text(row, 0)))")
+    }
+  }
+
+  private func makeSchema(on connection: Connection) async throws {
+    let views = catalog.viewSchema
+    let exists = try await connection.execute(Self.schemaExists, Parameters(views)).bool(0, 0)
+    guard !exists else { return }
+    try await connection.script("CREATE SCHEMA IF NOT EXISTS \(Self.quoted(views))")
+    for role in ["reader", "writer"] {
+      try await grant("USAGE ON SCHEMA \(Self.quoted(views))", to: "\(catalog.store.name)_\(role)", connection)
+    }
+  }
+
+  /// Where there is such a role.
+  private func grant(_ privilege: String, to role: String, _ connection: Connection) async throws {
+    guard try await connection.execute(Self.roleExists, Parameters(role)).bool(0, 0) else { return }
+    try await connection.script("GRANT \(privilege) TO \(Self.quoted(role))")
+  }
+
+  private static let schemaExists = Statement("SELECT to_regnamespace(quote_ident($1)) IS NOT NULL")
+  private static let roleExists = Statement("SELECT to_regrole(quote_ident($1)) IS NOT NULL")
+
+  static func quoted(_ name: String) -> String { "\"\(name.replacing("\"", with: "\"\""))\"" }
+}

@@ -1,0 +1,232 @@
+internal import EventStore
+internal import FoundationEssentials
+internal import Glibc
+internal import Logging
+internal import PostgreSQL
+internal import Replay
+internal import Synchronization
+
+/// Runs one build: applies history, then what is appended. A rebuild and the live run are this same loop.
+///
+/// Whoever runs it holds the build's lease; where he does not any more, the checkpoint stops him.
+struct BuildRun: Sendable {
+  let catalog: ProjectionCatalog
+  let build: ProjectionBuild
+  let definition: Definition
+  let options: ProjectionRunner.Options
+  let progress: RunProgress
+
+  enum Goal: Sendable {
+    /// Until cancelled.
+    case forever
+    /// The end of the log has been reached, with all indexes.
+    case caughtUp
+  }
+
+  private var log: PostgreSQLEventLog { catalog.log }
+  private var queries: ProjectionQueries { catalog.queries }
+
+  /// - Throws: ``ProjectionFailure``, which is written down as well, when the projection must stop; `CancellationError`.
+  func run(_ goal: Goal) async throws {
+    var pause = Duration.milliseconds(100)
+    while true {
+      try Task.checkCancellation()
+      let before = progress.applied
+      do {
+        let target = try await BuildTarget.open(build, definition, log, catalog.codec, queries)
+        return try await follow(target, goal)
+      } catch {
+        if Task.isCancelled { throw CancellationError() }
+        switch Fault(error) {
+        case .cancelled: throw CancellationError()
+        case .overtaken, .transient:
+          if progress.applied > before { pause = .milliseconds(100) }
+          options.logger.warning(
+            "A projection tries again", metadata: ["projection": "\(build.name)", "error": "\(error)"])
+          try await Task.sleep(for: pause * Double.random(in: 0.75...1.25))
+          pause = min(pause * 2, .seconds(5))
+          // Abandoned or retired meanwhile: there is nothing to run any more.
+          guard try await catalog.build(numbered: build.number) != nil else { return }
+        case .event(let problem), .permanent(let problem):
+          let failure =
+            error as? ProjectionFailure
+            ?? ProjectionFailure(position: nil, stream: nil, version: nil, type: nil, problem: problem, at: .now)
+          options.logger.error(
+            "A projection has stopped", metadata: ["projection": "\(build.name)", "failure": "\(failure)"])
+          try await catalog.set(failure, of: build)
+          throw failure
+        }
+      }
+    }
+  }
+
+  /// Where the build is.
+  private struct Checkpoint {
+    var whole: Int64
+    /// While it is loaded in parallel.
+    var parts: [Int64: Int64]
+  }
+
+  private func checkpoint() async throws -> Checkpoint? {
+    let rows = try await log.pool.execute(queries.checkpoints, Parameters(Int32(build.number)))
+    var checkpoint: Checkpoint?
+    for row in rows.indices {
+      let (part, position) = (Int64(rows.int16(row, 0)), rows.int64(row, 1))
+      if part == PartWriter.whole {
+        checkpoint = Checkpoint(whole: position, parts: [:])
+      } else {
+        checkpoint?.parts[part] = position
+      }
+    }
+    return checkpoint
+  }
+
+  private func follow(_ target: BuildTarget, _ goal: Goal) async throws {
+    guard var checkpoint = try await checkpoint() else { return }
+    if try await loadsInParallel(checkpoint) { checkpoint.whole = try await load(target, checkpoint) }
+    var state = try await catalog.build(numbered: build.number)
+    let writer = try await PartWriter(target, known: [PartWriter.whole: checkpoint.whole])
+    let reader = ChunkReader(
+      log, after: Position(checkpoint.whole), definition.filter, mostEvents: options.batchEvents(definition))
+    var lastSettled = ContinuousClock.now
+    var step = try await reader.next()
+    while true {
+      try Task.checkCancellation()
+      switch step {
+      case .events(let events):
+        async let next = reader.next()
+        let reached = events.last?.position.rawValue ?? checkpoint.whole
+        try await writer.apply(events, reached: reached)
+        checkpoint.whole = reached
+        progress.applied(events.count, at: Position(reached))
+        step = try await next
+      case .caughtUp:
+        let isDue = lastSettled.duration(to: .now) > .seconds(1) || state?.caughtUpAt == nil
+        if isDue {
+          lastSettled = .now
+          // Past events that are none of its own, so that its lag is seen to be none.
+          let settled = try await reader.settled().rawValue
+          if settled > checkpoint.whole {
+            try await writer.apply([], reached: settled)
+            checkpoint.whole = settled
+            progress.applied(0, at: Position(settled))
+          }
+        }
+        if let current = state, current.caughtUpAt == nil {
+          try await caughtUp(current, target)
+          state = try await catalog.build(numbered: build.number)
+        } else if case .caughtUp = goal {
+          return
+        }
+        step = try await reader.next()
+      }
+    }
+  }
+
+  /// The build has met the end of the log: for the first time, or again after its indexes were made.
+  private func caughtUp(_ state: ProjectionBuild, _ target: BuildTarget) async throws {
+    if !state.isIndexed { return try await target.makeIndexes() }
+    try await log.pool.execute(queries.setCaughtUp, Parameters(Int32(build.number)))
+    guard state.role == .new, state.goesLive else { return }
+    do {
+      try await catalog.switchOver(build.name, within: .seconds(30), codeOf: [definition])
+    } catch let error as ProjectionError {
+      // It stays beside the live one, complete and kept up to date: a person decides.
+      options.logger.error("A projection did not go live", metadata: ["projection": "\(build.name)", "error": "\(error)"])
+      try await log.pool.execute(queries.setGoesLive, Parameters(Int32(build.number), false))
+    }
+  }
+
+  // MARK: Loading in parallel
+
+  private func loadsInParallel(_ checkpoint: Checkpoint) async throws -> Bool {
+    guard definition.streamsAreIndependent, definition.hasTables else { return false }
+    if !checkpoint.parts.isEmpty { return true }
+    guard options.connections > 1 else { return false }
+    let lag = try await catalog.lag(of: build, countingTo: 0)
+    return lag.end.rawValue - checkpoint.whole > options.parallelFrom
+  }
+
+  /// Applies history on several connections, each its own parts of the streams, up to the end of the log.
+  ///
+  /// - Returns: Where the whole build is.
+  private func load(_ target: BuildTarget, _ checkpoint: Checkpoint) async throws -> Int64 {
+    var parts = checkpoint.parts
+    if parts.isEmpty {
+      let made = try await log.pool.execute(
+        queries.beginLoad, Parameters(Int32(build.number), checkpoint.whole))
+      guard made.affected == Int(PartWriter.parts) else { throw overtaken }
+      for part in 0..<PartWriter.parts { parts[part] = checkpoint.whole }
+    }
+    let count = Int64(min(max(1, options.connections), Int(PartWriter.parts)))
+    var writers: [PartWriter] = []
+    for index in 0..<count {
+      writers.append(try await PartWriter(target, known: parts.filter { $0.key % count == index }))
+    }
+    let first = parts.values.min() ?? checkpoint.whole
+    let reader = ChunkReader(log, after: Position(first), definition.filter, mostEvents: options.loadEvents)
+    var step = try await reader.next()
+    while case .events(let events) = step {
+      try Task.checkCancellation()
+      async let next = reader.next()
+      let reached = events.last?.position.rawValue ?? first
+      var shares = [[RecordedEvent]](repeating: [], count: writers.count)
+      for event in events { shares[Int(PartWriter.part(of: event.stream) % count)].append(event) }
+      try await withThrowingTaskGroup { group in
+        for (writer, share) in zip(writers, shares) {
+          group.addTask { try await writer.apply(share, reached: reached) }
+        }
+        // All of them finish: each keeps what it has done.
+        var failure: (any Error)?
+        while let result = await group.nextResult() {
+          if case .failure(let error) = result, failure == nil { failure = error }
+        }
+        if let failure { throw failure }
+      }
+      progress.applied(events.count, at: Position(reached))
+      step = try await next
+    }
+    let settled = try await reader.settled().rawValue
+    let ended = try await log.pool.execute(
+      queries.endLoad, Parameters(Int32(build.number), checkpoint.whole, settled))
+    guard ended.affected == 1 else { throw overtaken }
+    return settled
+  }
+
+  private var overtaken: PostgreSQLError {
+    PostgreSQLError(.server, "the checkpoint of build \(build.number) is not where it was", sqlState: "ESP01")
+  }
+}
+
+/// How far a run has come, for whoever shows it.
+final class RunProgress: Sendable {
+  private struct State {
+    var applied = 0
+    var position = Position.start
+    var marks: [(time: ContinuousClock.Instant, applied: Int)] = []
+  }
+  private let state: Mutex<State>
+
+  init(at position: Position = .start) { state = Mutex(State(position: position)) }
+
+  var applied: Int { state.withLock { $0.applied } }
+  var position: Position { state.withLock { $0.position } }
+
+  func applied(_ events: Int, at position: Position) {
+    state.withLock { state in
+      state.applied += events
+      state.position = position
+    }
+  }
+
+  /// Events a second since the last few times that somebody asked.
+  func rate() -> Int {
+    state.withLock { state in
+      let now = ContinuousClock.now
+      state.marks.append((now, state.applied))
+      if state.marks.count > 6 { state.marks.removeFirst() }
+      guard let first = state.marks.first, first.time < now else { return 0 }
+      return Int(Double(state.applied - first.applied) / (first.time.duration(to: now) / .seconds(1)))
+    }
+  }
+}

@@ -1,0 +1,133 @@
+internal import EventStore
+internal import PostgreSQL
+internal import Replay
+
+/// What one build's events are applied to.
+struct BuildTarget: Sendable {
+  let log: PostgreSQLEventLog
+  let build: ProjectionBuild
+  let definition: Definition
+  let codec: EventCodec
+  let queries: ProjectionQueries
+  /// Of a read model in SQL.
+  let statements: ModelStatements?
+  let sideEffects: Bool
+
+  /// Sees to it that the tables are there.
+  static func open(
+    _ build: ProjectionBuild, _ definition: Definition, _ log: PostgreSQLEventLog, _ codec: EventCodec,
+    _ queries: ProjectionQueries
+  ) async throws -> BuildTarget {
+    var statements: ModelStatements?
+    if definition.hasTables {
+      let connection = try await connect(to: build, log)
+      defer { connection.close() }
+      if case .sql(let model) = definition {
+        statements = try await ModelStatements(
+          model, tableSchema: build.tableSchema(of: log.configuration.schema), on: connection,
+          store: log.configuration.schema, codec)
+      }
+      try await makeTables(build, definition, statements, connection, log.configuration.schema)
+    }
+    return BuildTarget(
+      log: log, build: build, definition: definition, codec: codec, queries: queries, statements: statements,
+      sideEffects: build.role == .live || build.sideEffects)
+  }
+
+  /// A connection on which the build's tables are found by their names. What is lost of it in a crash is done again: so
+  /// its commits need not wait for the disk.
+  static func connect(to build: ProjectionBuild, _ log: PostgreSQLEventLog) async throws -> Connection {
+    let connection = try await Connection.connect(log.configuration.connection)
+    do {
+      let schema = build.tableSchema(of: log.configuration.schema)
+      try await connection.script(
+        """
+        \(ModelStatements.settings("SESSION", searchPath: "\"\(schema)\", pg_temp"));
+        SET SESSION synchronous_commit TO off;
+        SET SESSION idle_in_transaction_session_timeout TO '10s'
+        """)
+      return connection
+    } catch {
+      connection.close()
+      throw error
+    }
+  }
+
+  func connect() async throws -> Connection { try await Self.connect(to: build, log) }
+
+  private static let schemaExists = Statement("SELECT to_regnamespace(quote_ident($1)) IS NOT NULL")
+
+  private static func makeTables(
+    _ build: ProjectionBuild, _ definition: Definition, _ statements: ModelStatements?, _ connection: Connection,
+    _ store: SchemaName
+  ) async throws {
+    let schema = build.tableSchema(of: store)
+    guard try await !connection.execute(schemaExists, Parameters(schema)).bool(0, 0) else { return }
+    try await connection.inTransaction { transaction in
+      try await connection.script("CREATE SCHEMA \"\(schema)\"")
+      switch definition {
+      case .sql(let model):
+        let late = Set(model.lateIndexes)
+        try await ModelStatements.create(model.setup.filter { !late.contains($0) }, of: model, on: connection)
+        try await statements?.check(on: connection)
+      case .swift(let projection): try await projection.createTables(in: transaction)
+      case .external, .elsewhere: break
+      }
+    }
+  }
+
+  /// Makes what was left until the tables are full, and writes down that it is there.
+  func makeIndexes() async throws {
+    guard definition.hasTables else { return }
+    let connection = try await connect()
+    defer { connection.close() }
+    try await connection.inTransaction { transaction in
+      switch definition {
+      case .sql(let model): try await ModelStatements.create(model.lateIndexes, of: model, on: connection)
+      case .swift(let projection): try await projection.createIndexes(in: transaction)
+      case .external, .elsewhere: break
+      }
+      try await connection.execute(queries.setIndexed, Parameters(Int32(build.number)))
+    }
+    // What was loaded in one go is not known to the planner yet. Outside of the transaction: nothing depends on it.
+    let tables = try await connection.execute(Self.tables, Parameters(build.tableSchema(of: log.configuration.schema)))
+    for row in tables.indices { try await connection.script("ANALYZE \(tables.text(row, 0))") }
+  }
+
+  private static let tables = Statement(
+    "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables WHERE schemaname = $1")
+
+  func batch(_ events: [RecordedEvent]) -> ProjectionBatch {
+    ProjectionBatch(
+      events: events, build: build.number, codec: codec, isLive: build.role == .live, sideEffects: sideEffects)
+  }
+}
+
+extension Connection {
+  static let begin = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")
+  static let commit = Statement("COMMIT")
+  static let rollback = Statement("ROLLBACK")
+
+  /// Runs `body` in a transaction on this connection: committed when it returns, rolled back when it throws.
+  func inTransaction<R>(_ body: (borrowing Transaction) async throws -> R) async throws -> R {
+    try await execute(Self.begin)
+    let result: R
+    do {
+      result = try await body(Transaction(self))
+    } catch {
+      // Not cancelled with the task, or the connection would have to be thrown away.
+      _ = await send(Self.rollback).outcome()
+      throw error
+    }
+    try await commitTransaction()
+    return result
+  }
+
+  func commitTransaction() async throws(PostgreSQLError) {
+    let committed = try await send(Self.commit).outcome().get()
+    guard committed.tag == "COMMIT" else {
+      throw PostgreSQLError(
+        .server, "the transaction was rolled back because one of its statements had failed", sqlState: "25P02")
+    }
+  }
+}

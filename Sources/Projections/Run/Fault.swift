@@ -1,0 +1,56 @@
+internal import EventStore
+internal import PostgreSQL
+internal import Replay
+
+/// What to make of an error while events were applied.
+enum Fault {
+  /// One of the events cannot be applied: its data, the tables, the statements or the code are wrong.
+  case event(problem: String)
+  /// Another runner has moved the checkpoint: look again where it is.
+  case overtaken
+  /// It may go well later.
+  case transient
+  /// It will not, whatever the event.
+  case permanent(problem: String)
+  case cancelled
+
+  init(_ error: any Error) {
+    switch error {
+    case is CancellationError: self = .cancelled
+    case let error as PostgreSQLError: self.init(error)
+    case let error as ReadError:
+      switch error {
+      case .cancelled: self = .cancelled
+      case .unavailable: self = .transient
+      case .database(let error): self.init(error)
+      case .encryption(let error): self = .permanent(problem: error.description)
+      }
+    case let error as ReadModelError:
+      switch error.reason {
+      case .apply, .unhandledType: self = .event(problem: error.description)
+      case .file, .foreignTable: self = .permanent(problem: error.description)
+      }
+    case let error as ProjectionFailure: self = .permanent(problem: error.problem)
+    case let error as AggregateError: self = .event(problem: error.description)
+    default: self = .event(problem: "\(error)")
+    }
+  }
+
+  private init(_ error: PostgreSQLError) {
+    switch error.code {
+    case .cancelled: self = .cancelled
+    case .connectFailed, .connectionLost, .poolTimeout, .timeout, .closed: self = .transient
+    case .unexpectedResult: self = .permanent(problem: error.description)
+    case .server:
+      let state = error.sqlState ?? ""
+      switch state.prefix(2) {
+      case _ where state == "ESP01": self = .overtaken
+      // Connections, serialisation and deadlocks, resources (a full disk), locks, an operator's doing, the system; a
+      // transaction that idled too long.
+      case "08", "40", "53", "55", "57", "58", "25": self = .transient
+      case "21", "22", "23", "42", "P0": self = .event(problem: error.description)
+      default: self = .permanent(problem: error.description)
+      }
+    }
+  }
+}

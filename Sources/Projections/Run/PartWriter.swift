@@ -1,0 +1,180 @@
+internal import EventStore
+internal import FoundationEssentials
+internal import PostgreSQL
+internal import Replay
+
+/// Applies events to parts of a build (or to the whole, part -1), on a connection of its own, and moves their checkpoints in
+/// the same transactions.
+///
+/// The checkpoint is the fence: it is moved from where this writer knows it to be, so that what a runner does late, when
+/// another has taken over, fails whole.
+actor PartWriter {
+  private let target: BuildTarget
+  private let connection: Connection?
+  /// By part.
+  private var known: [Int64: Int64]
+  /// What the first batch's statements have touched was looked at.
+  private var isChecked = false
+
+  static let whole: Int64 = -1
+  static let parts: Int64 = 16
+
+  /// Which part a stream belongs to: the same in every process, for a load may be resumed by another.
+  static func part(of stream: StreamName) -> Int64 {
+    // FNV-1a (Fowler, Noll, Vo).
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in stream.description.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    return Int64((hash ^ hash >> 32) & 15)
+  }
+
+  init(_ target: BuildTarget, known: [Int64: Int64]) async throws {
+    self.target = target
+    self.known = known
+    connection = target.definition.hasTables ? try await target.connect() : nil
+  }
+
+  deinit { connection?.close() }
+
+  /// Applies events that lie after the checkpoint, in their order, and moves it to `reached`.
+  ///
+  /// Where a batch fails because of an event, it is divided until that event is found; all before it are applied.
+  ///
+  /// - Throws: ``ProjectionFailure``, where the projection must stop; what else goes wrong.
+  func apply(_ events: [RecordedEvent], reached: Int64) async throws {
+    let ahead = known.values.min() != known.values.max()
+    let events = ahead ? events.filter { $0.position.rawValue > known[Self.part(of: $0.stream)] ?? .max } : events
+    try await applyDividing(events, reached: reached)
+  }
+
+  private func applyDividing(_ events: [RecordedEvent], reached: Int64) async throws {
+    do {
+      try await commit(events, reached: reached)
+    } catch {
+      guard case .event(let problem) = Fault(error), let last = events.last else { throw error }
+      try Task.checkCancellation()
+      if events.count > 1 {
+        let half = Array(events.prefix(events.count / 2))
+        try await applyDividing(half, reached: half.last?.position.rawValue ?? reached)
+        try await applyDividing(Array(events.dropFirst(half.count)), reached: reached)
+      } else {
+        try await decide(on: last, problem, reached: reached)
+      }
+    }
+  }
+
+  /// What becomes of an event that cannot be applied.
+  private func decide(on event: RecordedEvent, _ problem: String, reached: Int64) async throws {
+    let policy = target.definition.errorPolicy
+    var problem = problem
+    for attempt in 0..<policy.retries {
+      try await Task.sleep(for: min(.milliseconds(100 << min(attempt, 7)), .seconds(10)))
+      do {
+        return try await commit([event], reached: reached)
+      } catch {
+        guard case .event(let again) = Fault(error) else { throw error }
+        problem = again
+      }
+    }
+    switch policy.end {
+    case .stop:
+      throw ProjectionFailure(
+        position: event.position, stream: event.stream.description, version: event.version, type: event.type,
+        problem: problem, at: .now)
+    case .skip:
+      try await withConnection { connection in
+        try await connection.inTransaction { _ in
+          try await connection.execute(
+            target.queries.skip,
+            Parameters(
+              Int32(target.build.number), event.position.rawValue, event.stream.description, Int64(event.version),
+              event.type, event.id, problem))
+          try await connection.execute(target.queries.advance, advance(0, reached))
+        }
+      }
+      moved(to: reached)
+    }
+  }
+
+  // MARK: One transaction
+
+  private func commit(_ events: [RecordedEvent], reached: Int64) async throws {
+    switch target.definition {
+    case .sql: try await commitStatements(events, reached)
+    case .swift(let projection):
+      try await withConnection { connection in
+        try await connection.inTransaction { transaction in
+          if !events.isEmpty { try await projection.apply(target.batch(events), in: transaction) }
+          try await connection.execute(target.queries.advance, advance(events.count, reached))
+        }
+      }
+    case .external(let projection):
+      if !events.isEmpty { try await projection.apply(target.batch(events)) }
+      try await withConnection { connection in
+        _ = try await connection.execute(target.queries.advance, advance(events.count, reached))
+      }
+    case .elsewhere:
+      throw ProjectionError.codeMissing(name: target.build.name, kind: target.build.kind)
+    }
+    moved(to: reached)
+  }
+
+  /// All of it is sent before the first answer is awaited: one round trip.
+  private func commitStatements(_ events: [RecordedEvent], _ reached: Int64) async throws {
+    guard let statements = target.statements, let connection else { return }
+    let encoded = try statements.encode(events)
+    // A BEGIN that timed out would leave what follows without a transaction.
+    let begin = connection.send(Connection.begin, timeout: ModelStatements.patience)
+    let sent = statements.send(encoded, on: connection)
+    if !isChecked, !events.isEmpty {
+      do {
+        try await statements.finish(sent)
+        try await statements.checkTables(on: connection)
+        isChecked = true
+      } catch {
+        _ = await connection.send(Connection.rollback).outcome()
+        throw error
+      }
+      try await finish(begin, [], connection, events.count, reached, statements)
+    } else {
+      try await finish(begin, sent, connection, events.count, reached, statements)
+    }
+  }
+
+  private func finish(
+    _ begin: PendingResult, _ sent: [ModelStatements.Sent], _ connection: Connection, _ count: Int, _ reached: Int64,
+    _ statements: ModelStatements
+  ) async throws {
+    let advanced = connection.send(target.queries.advance, advance(count, reached), timeout: ModelStatements.patience)
+    let committed = connection.send(Connection.commit, timeout: ModelStatements.patience)
+    var failure: (any Error)?
+    do {
+      _ = try await begin.outcome().get()
+      try await statements.finish(sent)
+      _ = try await advanced.rows()
+    } catch {
+      failure = error
+    }
+    // After a failure it has rolled back.
+    let end = await committed.outcome()
+    if let failure { throw failure }
+    guard try end.get().tag == "COMMIT" else {
+      throw PostgreSQLError(.server, "the transaction was rolled back", sqlState: "25P02")
+    }
+  }
+
+  private func advance(_ count: Int, _ reached: Int64) -> Parameters {
+    let moving = known.filter { $0.value < reached }.sorted { $0.key < $1.key }
+    return Parameters(
+      Int32(target.build.number), BinaryArray(moving.map(\.key)), BinaryArray(moving.map(\.value)), reached,
+      Int64(count))
+  }
+
+  private func moved(to reached: Int64) {
+    for (part, position) in known where position < reached { known[part] = reached }
+  }
+
+  private func withConnection<R>(_ body: (Connection) async throws -> R) async throws -> R {
+    if let connection { return try await body(connection) }
+    return try await target.log.pool.withConnection(body)
+  }
+}

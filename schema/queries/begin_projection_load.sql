@@ -1,0 +1,8 @@
+-- begin_projection_load: gives build $1, whose checkpoint is at $2, a checkpoint for each of its 16 parts.
+INSERT INTO :"schema".projection_checkpoints (build, part, position)
+SELECT c.build, p.part, c.position
+  FROM :"schema".projection_checkpoints c
+ CROSS JOIN generate_series(0, 15) AS p (part)
+ WHERE c.build = $1
+   AND c.part = -1
+   AND c.position = $2;
