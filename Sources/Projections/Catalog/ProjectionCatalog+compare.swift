@@ -101,33 +101,35 @@ extension ProjectionCatalog {
     let isLiveAhead = live.position >= new.position
     let (ahead, behind) = isLiveAhead ? (live, new) : (new, live)
     let holder = try await Connection.connect(log.configuration.connection)
+    // Ends its transaction, and lets the runner go on.
     defer { holder.close() }
-    return try await holder.inTransaction { _ in
-      try await holder.script("SET LOCAL lock_timeout TO '5s'")
-      let goal = try await holder.execute(queries.lockCheckpoint, Parameters(Int32(ahead.number))).int64(0, 0)
-      if live.number != new.number, let definition = try await definition(of: behind, in: code) {
-        let connection = try await BuildTarget.connect(to: behind, log)
-        defer { connection.close() }
-        try await connection.inTransaction { _ in
-          let from = try await connection.execute(
-            queries.lockCheckpoint, Parameters(Int32(behind.number))
-          ).int64(0, 0)
-          if from < goal { _ = try await apply(behind, definition, after: from, upTo: goal, on: connection) }
-        }
-      }
-      try await reader.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone TO 'UTC'")
-      var positions: [Int64] = []
-      for build in [live, new] {
-        let rows = try await reader.execute(queries.checkpoints, Parameters(Int32(build.number)))
-        guard rows.count == 1 else { break }
-        positions.append(rows.int64(0, 1))
-      }
-      guard positions.count == 2, positions[0] == positions[1] else {
-        _ = await reader.send(Connection.rollback).outcome()
-        return nil
-      }
-      return positions[0]
+    try await holder.script("BEGIN; SET LOCAL lock_timeout TO '5s'")
+    let goal = try await holder.execute(queries.lockCheckpoint, Parameters(Int32(ahead.number))).int64(0, 0)
+    try await bring(behind, to: goal, code)
+    try await reader.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone TO 'UTC'")
+    let position = try await commonPosition(live, new, on: reader)
+    if position == nil { try await reader.script("ROLLBACK") }
+    return position
+  }
+
+  /// Applies what a build lacks up to a position, if that can be done here.
+  private func bring(_ build: ProjectionBuild, to goal: Int64, _ code: [Definition]) async throws {
+    guard let definition = try await definition(of: build, in: code) else { return }
+    let connection = try await BuildTarget.connect(to: build, log)
+    defer { connection.close() }
+    try await connection.inTransaction { _ in
+      let from = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number))).int64(0, 0)
+      if from < goal { _ = try await apply(build, definition, after: from, upTo: goal, on: connection) }
     }
+  }
+
+  private func commonPosition(
+    _ live: ProjectionBuild, _ new: ProjectionBuild, on connection: Connection
+  ) async throws -> Int64? {
+    let left = try await connection.execute(queries.checkpoints, Parameters(Int32(live.number)))
+    let right = try await connection.execute(queries.checkpoints, Parameters(Int32(new.number)))
+    guard left.count == 1, right.count == 1, left.int64(0, 1) == right.int64(0, 1) else { return nil }
+    return left.int64(0, 1)
   }
 
   // MARK: Rows

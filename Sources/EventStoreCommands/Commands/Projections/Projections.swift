@@ -36,6 +36,10 @@ func readModel(_ path: String) throws -> ReadModel {
   try ReadModel(String(decoding: TextFile.contents(of: path), as: UTF8.self), file: path)
 }
 
+/// Not inlined: Swift 6.3's optimiser crashes when this loop is part of an asynchronous function.
+@inline(never)
+func readModels(_ paths: [String]) throws -> [ReadModel] { try paths.map { try readModel($0) } }
+
 /// Says so on standard error; nothing is wrong yet.
 func warnOfUnknownTypes(_ model: ReadModel, _ log: PostgreSQLEventLog) async throws {
   for unknown in try await model.unknownTypes(in: log) {

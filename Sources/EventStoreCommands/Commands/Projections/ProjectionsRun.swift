@@ -75,40 +75,39 @@ struct ProjectionsRun: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let models = try files.map(readModel)
-    try await store.withLog(files.isEmpty ? .maintain : .write) { log in
-      let catalog = CommandEnvironment.catalog(log)
-      for model in models {
-        try await warnOfUnknownTypes(model, log)
-        try await catalog.register(model)
-      }
-      for name in only where try await catalog.builds(of: name).isEmpty {
-        throw ProjectionError.notFound(name: name, known: Set(try await catalog.builds().map(\.name)).sorted())
-      }
-      let environment = CommandEnvironment.current
-      var runner = ProjectionRunner(log, environment.projections, codec: environment.codec)
-      runner.options.only = Set(only)
-      if let workers { runner.options.connections = workers }
-      let running = runner
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { try await running.run() }
-        group.addTask { try await CommandEnvironment.$current.withValue(environment) { try await watch(catalog) } }
-        defer { group.cancelAll() }
-        do {
-          try await group.next()
-        } catch is CancellationError where !untilCaughtUp {
-          // Interrupted: that is how it ends.
-        }
-        group.cancelAll()
-        // The runner finishes what is under way.
-        while let result = await group.nextResult() {
-          if case .failure(let error) = result, !(error is CancellationError) { throw error }
-        }
-      }
-      let lines = try await ProjectionLine.all(catalog).filter { only.isEmpty || only.contains($0.build.name) }
-      if untilCaughtUp, lines.contains(where: { $0.build.failure != nil }) {
-        throw ExitCode(ExitStatus.failed.rawValue)
-      }
+    let models = try readModels(files)
+    try await store.withLog(models.isEmpty ? .maintain : .write) { log in try await run(models, log) }
+  }
+
+  private func run(_ models: [ReadModel], _ log: PostgreSQLEventLog) async throws {
+    let catalog = CommandEnvironment.catalog(log)
+    for model in models {
+      try await warnOfUnknownTypes(model, log)
+      try await catalog.register(model)
+    }
+    let known = Set(try await catalog.builds().map(\.name)).sorted()
+    for name in only where !known.contains(name) { throw ProjectionError.notFound(name: name, known: known) }
+    var runner = ProjectionRunner(
+      log, CommandEnvironment.current.projections, codec: CommandEnvironment.current.codec)
+    runner.options.only = Set(only)
+    if let workers { runner.options.connections = workers }
+    try await run(runner, catalog)
+    guard untilCaughtUp else { return }
+    let builds = try await catalog.builds()
+    if builds.contains(where: { $0.failure != nil && (only.isEmpty || only.contains($0.name)) }) {
+      throw ExitCode(ExitStatus.failed.rawValue)
+    }
+  }
+
+  /// Runs and watches: until all is done, where that was asked for, else until interrupted.
+  private func run(_ runner: ProjectionRunner, _ catalog: ProjectionCatalog) async throws {
+    let environment = CommandEnvironment.current
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await runner.run() }
+      group.addTask { try await CommandEnvironment.$current.withValue(environment) { try await watch(catalog) } }
+      // Whichever ends first ends the other: the runner finishes what is under way.
+      try await group.next()
+      group.cancelAll()
     }
   }
 
@@ -116,15 +115,13 @@ struct ProjectionsRun: AsyncParsableCommand {
   private func watch(_ catalog: ProjectionCatalog) async throws {
     var states: [Int: String] = [:]
     let output = StandardOutput()
-    while true {
-      let builds: [ProjectionBuild]
-      do {
-        builds = try await catalog.builds().filter { only.isEmpty || only.contains($0.name) }
-      } catch {
-        // The runner waits for the server; so does who watches it.
-        try await Task.sleep(for: .seconds(1))
+    while !Task.isCancelled {
+      // While the server is away the runner waits; so does who watches it.
+      guard let all = try? await catalog.builds() else {
+        try? await Task.sleep(for: .seconds(1))
         continue
       }
+      let builds = all.filter { only.isEmpty || only.contains($0.name) }
       for build in builds where build.state != .idle {
         let state = "\(build.role.rawValue) \(build.state.rawValue)"
         guard states.updateValue(state, forKey: build.number) != state else { continue }
@@ -138,8 +135,10 @@ struct ProjectionsRun: AsyncParsableCommand {
         output.flush()
       }
       if untilCaughtUp, try await isDone(builds, catalog) { return }
-      try await Task.sleep(for: .milliseconds(untilCaughtUp ? 50 : 250))
+      // Interrupted: that is how it ends.
+      try? await Task.sleep(for: .milliseconds(untilCaughtUp ? 50 : 250))
     }
+    if untilCaughtUp { throw CancellationError() }
   }
 
   private func isDone(_ builds: [ProjectionBuild], _ catalog: ProjectionCatalog) async throws -> Bool {
