@@ -44,6 +44,8 @@ extension ProjectionCatalog {
     public let rate: Int
     /// Who builds it; `nil`: nobody does at this moment.
     public let process: String?
+    /// It is in code that this program does not have, and no service that has it runs.
+    public let waitsForCode: Bool
     /// How this process is called there.
     public var here: String { Leaseholder.process }
   }
@@ -147,7 +149,10 @@ extension ProjectionCatalog {
         throw ProjectionError.stopped(name: current.name, version: current.version, failure)
       }
       let end = try await lag(of: current, countingTo: 0).end
-      progress(RebuildProgress(position: current.position, end: end, rate: current.rate, process: current.process))
+      progress(
+        RebuildProgress(
+          position: current.position, end: end, rate: current.rate, process: current.process,
+          waitsForCode: current.process == nil && definition == nil))
       if current.role != .new || (current.caughtUpAt != nil && !(goesLive && current.goesLive)) { return current }
       guard current.process == nil, let definition else {
         try await Task.sleep(for: .milliseconds(200))
@@ -168,7 +173,8 @@ extension ProjectionCatalog {
                 end = (try? await lag(of: current, countingTo: 0).end) ?? end
               }
               progress(
-                RebuildProgress(position: here.position, end: end, rate: here.rate(), process: Leaseholder.process))
+                RebuildProgress(position: here.position, end: end, rate: here.rate(), process: Leaseholder.process,
+                  waitsForCode: false))
             }
           }
           _ = try await group.next()

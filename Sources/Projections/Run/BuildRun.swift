@@ -112,7 +112,7 @@ struct BuildRun: Sendable {
             progress.applied(0, at: Position(settled))
           }
         }
-        if let current = state, current.caughtUpAt == nil {
+        if let current = state, current.caughtUpAt == nil || (current.role == .new && current.goesLive) {
           try await caughtUp(current, target)
           state = try await catalog.build(numbered: build.number)
         } else if case .caughtUp = goal {
@@ -126,7 +126,9 @@ struct BuildRun: Sendable {
   /// The build has met the end of the log: for the first time, or again after its indexes were made.
   private func caughtUp(_ state: ProjectionBuild, _ target: BuildTarget) async throws {
     if !state.isIndexed { return try await target.makeIndexes() }
-    try await log.pool.execute(queries.setCaughtUp, Parameters(Int32(build.number)))
+    if state.caughtUpAt == nil {
+      try await log.pool.execute(queries.setCaughtUp, Parameters(Int32(build.number)))
+    }
     guard state.role == .new, state.goesLive else { return }
     do {
       try await catalog.switchOver(build.name, within: .seconds(30), codeOf: [definition])
@@ -163,13 +165,13 @@ struct BuildRun: Sendable {
     for index in 0..<count {
       writers.append(try await PartWriter(target, known: parts.filter { $0.key % count == index }))
     }
-    let first = parts.values.min() ?? checkpoint.whole
-    let reader = ChunkReader(log, after: Position(first), definition.filter, mostEvents: options.loadEvents)
+    var last = parts.values.min() ?? checkpoint.whole
+    let reader = ChunkReader(log, after: Position(last), definition.filter, mostEvents: options.loadEvents)
     var step = try await reader.next()
     while case .events(let events) = step {
       try Task.checkCancellation()
       async let next = reader.next()
-      let reached = events.last?.position.rawValue ?? first
+      let reached = events.last?.position.rawValue ?? last
       var shares = [[RecordedEvent]](repeating: [], count: writers.count)
       for event in events { shares[Int(PartWriter.part(of: event.stream) % count)].append(event) }
       try await withThrowingTaskGroup { group in
@@ -183,14 +185,14 @@ struct BuildRun: Sendable {
         }
         if let failure { throw failure }
       }
+      last = reached
       progress.applied(events.count, at: Position(reached))
       step = try await next
     }
     let settled = try await reader.settled().rawValue
-    let ended = try await log.pool.execute(
-      queries.endLoad, Parameters(Int32(build.number), checkpoint.whole, settled))
-    guard ended.affected == 1 else { throw overtaken }
-    return settled
+    try await log.pool.execute(
+      queries.endLoad, Parameters(Int32(build.number), checkpoint.whole, last, settled))
+    return max(settled, last)
   }
 
   private var overtaken: PostgreSQLError {

@@ -41,8 +41,11 @@ actor PartWriter {
   ///
   /// - Throws: ``ProjectionFailure``, where the projection must stop; what else goes wrong.
   func apply(_ events: [RecordedEvent], reached: Int64) async throws {
-    let ahead = known.values.min() != known.values.max()
-    let events = ahead ? events.filter { $0.position.rawValue > known[Self.part(of: $0.stream)] ?? .max } : events
+    var events = events
+    // Of a load that is resumed, some parts are ahead of where reading had to begin.
+    if let first = events.first, let most = known.values.max(), first.position.rawValue <= most {
+      events.removeAll { $0.position.rawValue <= known[PartWriter.whole] ?? known[Self.part(of: $0.stream)] ?? .max }
+    }
     try await applyDividing(events, reached: reached)
   }
 
@@ -119,46 +122,39 @@ actor PartWriter {
   }
 
   /// All of it is sent before the first answer is awaited: one round trip.
+  ///
+  /// No statement of it is cancelled by itself, or those behind it would commit without it: a task that is cancelled ends
+  /// the connection. What the server has got of the transaction until then is a beginning of it, or all.
   private func commitStatements(_ events: [RecordedEvent], _ reached: Int64) async throws {
     guard let statements = target.statements, let connection else { return }
     let encoded = try statements.encode(events)
-    // A BEGIN that timed out would leave what follows without a transaction.
-    let begin = connection.send(Connection.begin, timeout: ModelStatements.patience)
-    let sent = statements.send(encoded, on: connection)
-    if !isChecked, !events.isEmpty {
-      do {
-        try await statements.finish(sent)
-        try await statements.checkTables(on: connection)
+    try await withTaskCancellationHandler {
+      let begin = connection.send(Connection.begin, timeout: ModelStatements.patience)
+      var sent = statements.send(encoded, on: connection)
+      if !isChecked, !events.isEmpty {
+        // Before it is known what they touch, nothing is committed.
+        do {
+          try await statements.finish(sent, isCancellable: false)
+          try await statements.checkTables(on: connection)
+        } catch {
+          _ = await connection.send(Connection.rollback).outcome()
+          throw error
+        }
         isChecked = true
-      } catch {
-        _ = await connection.send(Connection.rollback).outcome()
-        throw error
+        sent = []
       }
-      try await finish(begin, [], connection, events.count, reached, statements)
-    } else {
-      try await finish(begin, sent, connection, events.count, reached, statements)
-    }
-  }
-
-  private func finish(
-    _ begin: PendingResult, _ sent: [ModelStatements.Sent], _ connection: Connection, _ count: Int, _ reached: Int64,
-    _ statements: ModelStatements
-  ) async throws {
-    let advanced = connection.send(target.queries.advance, advance(count, reached), timeout: ModelStatements.patience)
-    let committed = connection.send(Connection.commit, timeout: ModelStatements.patience)
-    var failure: (any Error)?
-    do {
+      let advanced = connection.send(
+        target.queries.advance, advance(events.count, reached), timeout: ModelStatements.patience)
+      let committed = connection.send(Connection.commit, timeout: ModelStatements.patience)
       _ = try await begin.outcome().get()
-      try await statements.finish(sent)
-      _ = try await advanced.rows()
-    } catch {
-      failure = error
-    }
-    // After a failure it has rolled back.
-    let end = await committed.outcome()
-    if let failure { throw failure }
-    guard try end.get().tag == "COMMIT" else {
-      throw PostgreSQLError(.server, "the transaction was rolled back", sqlState: "25P02")
+      try await statements.finish(sent, isCancellable: false)
+      _ = try await advanced.outcome().get()
+      // Where one of them has failed, this was a rollback.
+      guard try await committed.outcome().get().tag == "COMMIT" else {
+        throw PostgreSQLError(.server, "the transaction was rolled back", sqlState: "25P02")
+      }
+    } onCancel: {
+      connection.close()
     }
   }
 

@@ -126,11 +126,13 @@ package struct ModelStatements: Sendable {
 
   /// Waits for what was sent, in order: what comes after the first failure has failed because of it.
   ///
+  /// - Parameter isCancellable: Whether a statement is taken back when the task is cancelled. Not where others that were
+  ///   sent behind it, and that commit, would then run without it.
   /// - Throws: ``ReadModelError``, `PostgreSQLError`.
-  package func finish(_ sent: [Sent]) async throws {
+  package func finish(_ sent: [Sent], isCancellable: Bool = true) async throws {
     for sent in sent {
       do throws(PostgreSQLError) {
-        _ = try await sent.result.rows()
+        if isCancellable { try await sent.result.rows() } else { _ = try await sent.result.outcome().get() }
       } catch {
         throw Self.failure(error, of: sent.sql, on: sent.events, model)
       }

@@ -53,11 +53,9 @@ struct ProjectionsRebuild: AsyncParsableCommand {
       ) { progress in
         bar.update(total: Int(progress.end.description) ?? 0)
         let done = Int(progress.position.description) ?? 0
-        if let process = progress.process {
-          bar.update(completed: done, detail: process == progress.here ? "" : "by \(process)")
-        } else {
-          bar.update(completed: done, detail: "waiting for a service that has its code")
-        }
+        let elsewhere = progress.process.map { $0 == progress.here ? "" : "by \($0)" } ?? ""
+        bar.update(
+          completed: done, detail: progress.waitsForCode ? "waiting for a service that has its code" : elsewhere)
       }
       bar.finish()
       let line = ProjectionLine(build: built, lag: try await catalog.lag(of: built))
