@@ -72,7 +72,11 @@ extension ProjectionCatalog {
         }
       }
       let code = projections.map { Definition.swift($0) }
-      if let result = try await tryCompare(live, new, samples, code) { return result }
+      do {
+        if let result = try await tryCompare(live, new, samples, code) { return result }
+      } catch let error as PostgreSQLError where error.sqlState == "55P03" || error.sqlState == "ESP01" {
+        // A runner holds it, or loads it again after a pause: it is worth waiting.
+      }
       guard ContinuousClock.now < deadline else {
         throw ProjectionError.busy(name: name, what: "a moment at which both builds are at the same position,")
       }

@@ -57,7 +57,7 @@ extension ProjectionCatalog {
         guard ContinuousClock.now < deadline else {
           throw ProjectionError.busy(name: name, what: "the last events of the new build, or a transaction that is older than it,")
         }
-      } catch let error as PostgreSQLError where error.sqlState == "55P03" {
+      } catch let error as PostgreSQLError where error.sqlState == "55P03" || error.sqlState == "ESP01" {
         guard ContinuousClock.now < deadline else { throw ProjectionError.busy(name: name, what: "the views or tables") }
       }
       try await Task.sleep(for: pause)
