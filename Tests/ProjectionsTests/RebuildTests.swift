@@ -182,7 +182,10 @@ struct RebuildTests {
       let slow = Task {
         try await catalog.rebuild("balance", with: model, options: quick { $0.connections = 1; $0.batchEvents = 20 })
       }
-      try await eventually("begun") { try await catalog.builds(of: "balance").last?.process != nil || slow.isCancelled }
+      try await eventually("begun") {
+        let build = try await catalog.build(of: "balance", as: .new)
+        return build.process != nil || build.caughtUpAt != nil
+      }
       do {
         _ = try await catalog.rebuild("balance", with: model, options: quick())
         // The first one was done already.

@@ -124,6 +124,11 @@ extension ProjectionCatalog {
   ) async throws -> Bool {
     let goal = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(live))).int64(0, 0)
     let from = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number))).int64(0, 0)
+    // While one is loaded in parallel, parts of it are ahead of its checkpoint.
+    for number in [live, build.number] {
+      let parts = try await connection.execute(queries.checkpoints, Parameters(Int32(number))).count
+      guard parts == 1 else { return false }
+    }
     guard from < goal else { return true }
     guard let definition else { return false }
     return try await apply(build, definition, after: from, upTo: goal, on: connection)

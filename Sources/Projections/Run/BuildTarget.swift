@@ -78,7 +78,10 @@ struct BuildTarget: Sendable {
 
   /// Makes what was left until the tables are full, and writes down that it is there.
   func makeIndexes() async throws {
-    guard definition.hasTables else { return }
+    guard definition.hasTables else {
+      try await log.pool.execute(queries.setIndexed, Parameters(Int32(build.number)))
+      return
+    }
     let connection = try await connect()
     defer { connection.close() }
     try await connection.inTransaction { transaction in
