@@ -21,6 +21,8 @@ let package = Package(
         .product(name: "EventStore", package: "eventstore"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "PostgreSQL", package: "eventstore"),
+        .product(name: "Projections", package: "eventstore"),
+        .product(name: "Replay", package: "eventstore"),
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],

@@ -18,5 +18,6 @@ struct Scenario: Sendable {
     .appends32, .appends256, .appends32Function, .lone, .batch100, .twoProcesses,
     .scan, .scanCodable, .stream100, .sealAppend, .sealScan, .importFile,
     .stream10k, .replay10k, .snapshotLoad, .snapshotAppends,
+    .rebuild, .projectionLag, .rebuildLag,
   ]
 }
