@@ -150,6 +150,7 @@ struct CommandFailure: Error, CustomStringConvertible {
     case .unavailable: self.init(.unavailable, "unavailable", error.description)
     case .outcomeUnknown: self.init(.unavailable, "outcomeUnknown", error.description)
     case .database: self.init(.failed, "database", error.description)
+    case .projection: self.init(.failed, "inlineProjection", error.description)
     case .cancelled: self.init(.failed, "cancelled", error.description)
     }
   }

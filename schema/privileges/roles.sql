@@ -36,6 +36,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.register_master_key TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.save_snapshot TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.delete_snapshots TO %I', store, writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.engaged_projections TO %I', store, writer);
   END IF;
 END
 $$;

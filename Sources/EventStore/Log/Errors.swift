@@ -17,6 +17,8 @@ public enum AppendError: Error, Sendable {
   case outcomeUnknown(PostgreSQLError)
   /// The server reported an error (full disk, privileges, time-out …): rolled back, nothing was written.
   case database(PostgreSQLError)
+  /// An inline projection could not be applied: rolled back, nothing was written.
+  case projection(name: String, problem: String)
   /// The task was cancelled before the append was sent: nothing was written.
   case cancelled
 }
@@ -51,7 +53,11 @@ extension AppendError: CustomStringConvertible {
     case .outcomeUnknown(let error):
       "the connection was lost after the append was sent, so its outcome is unknown: \(error); retry with the same "
         + "event ids"
+    case .database(let error) where error.sqlState == "ESP03":
+      "\(error): append through `InlineLog`, or pause the projection meanwhile (`esctl projections pause`); nothing was "
+        + "written"
     case .database(let error): "the database refused the append: \(error); nothing was written"
+    case .projection(let name, let problem): "inline projection \(name): \(problem); nothing was written"
     case .cancelled: "the append was cancelled before it was sent; nothing was written"
     }
   }

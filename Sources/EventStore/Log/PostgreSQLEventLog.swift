@@ -398,6 +398,12 @@ public final class PostgreSQLEventLog: EventLog {
     EventSequence { LogPages(self, after: position, filter) }
   }
 
+  /// The events after `position` up to `end`, where it is known that no event up to there is still undecided: a checkpoint,
+  /// or the end of a log that nobody can append to at this moment. Unlike ``readAll(after:where:)`` it does not end before.
+  package func readDecided(after position: Position, upTo end: Position, where filter: LogFilter) -> EventSequence {
+    EventSequence { LogPages(self, after: position, filter, upTo: end) }
+  }
+
   public func subscribe(after position: Position, where filter: LogFilter) -> EventSequence {
     EventSequence { Subscription(self, after: position, filter) }
   }

@@ -23,9 +23,13 @@ final class LogPages: EventPageSource {
 
   private static let rangesAhead = 3
 
-  init(_ log: PostgreSQLEventLog, after position: Position, _ filter: LogFilter) {
+  /// Everything up to here is known to be decided: there is nothing to ask.
+  private let end: Int64?
+
+  init(_ log: PostgreSQLEventLog, after position: Position, _ filter: LogFilter, upTo end: Position? = nil) {
     self.log = log
     self.filter = filter
+    self.end = end?.rawValue
     decoder = log.makeDecoder()
     asked = position.rawValue
     lastSeen = position.rawValue
@@ -72,7 +76,8 @@ final class LogPages: EventPageSource {
     }
     self.lease = lease
     // The bound first; the events only in later statements, whose snapshots are younger.
-    let bound = try await lease.connection.execute(log.queries.horizon).int64(0, 0)
+    let bound: Int64
+    if let end { bound = end } else { bound = try await lease.connection.execute(log.queries.horizon).int64(0, 0) }
     // Categories too: one that came into being before the bound must be known to what is read up to it.
     if !filter.categories.isEmpty, categories?.count != filter.categories.count {
       categories = try await log.directory.categoryIDs(filter.categories, lease.connection)

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import EventStore
 internal import FoundationEssentials
+internal import Projections
 
 struct Append: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -83,7 +84,9 @@ struct Append: AsyncParsableCommand {
     }
     let expected = try expectedVersion()
     let appended = try await store.withLog(.write) { log in
-      try await log.append([event], to: stream, expecting: expected)
+      let environment = CommandEnvironment.current
+      return try await InlineLog(log, environment.projections, codec: environment.codec)
+        .append([event], to: stream, expecting: expected)
     }
     let output = StandardOutput()
     if store.json {

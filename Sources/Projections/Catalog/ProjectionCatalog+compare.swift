@@ -71,9 +71,8 @@ extension ProjectionCatalog {
           throw ProjectionError.notCaughtUp(name: name, behind: try await lag(of: build).events)
         }
       }
-      let code = projections.map { Definition.swift($0) }
       do {
-        if let result = try await tryCompare(live, new, samples, code) { return result }
+        if let result = try await tryCompare(live, new, samples, projections.map { .swift($0) }) { return result }
       } catch let error as PostgreSQLError where error.sqlState == "55P03" || error.sqlState == "ESP01" {
         // A runner holds it, or loads it again after a pause: it is worth waiting.
       }
@@ -91,7 +90,9 @@ extension ProjectionCatalog {
   ) async throws -> ProjectionComparison? {
     let reader = try await Connection.connect(log.configuration.connection)
     defer { reader.close() }
-    guard let position = try await meet(live, new, code, reader) else { return nil }
+    // With connections of its own: see there.
+    let position = try await withOwnConnections { try await $0.meet(live, new, code, reader) }
+    guard let position else { return nil }
     // In one snapshot, which is taken now.
     defer { _ = reader.send(Connection.rollback) }
     return try await compare(live, new, Position(position), samples, on: reader)
@@ -101,30 +102,45 @@ extension ProjectionCatalog {
   private func meet(
     _ live: ProjectionBuild, _ new: ProjectionBuild, _ code: [Definition], _ reader: Connection
   ) async throws -> Int64? {
-    // Whoever is ahead waits until the snapshot is there; whoever is behind has the events applied here.
-    let isLiveAhead = live.position >= new.position
-    let (ahead, behind) = isLiveAhead ? (live, new) : (new, live)
+    guard live.number != new.number, let definition = try await definition(of: new, in: code) else {
+      // Not to be moved here: perhaps they rest at the same place.
+      return try await snapshot(live, new, on: reader)
+    }
+    guard try await bringNear(new, definition) else { return nil }
+    let mover = try await BuildTarget.connect(to: new, log)
     let holder = try await Connection.connect(log.configuration.connection)
-    // Ends its transaction, and lets the runner go on.
-    defer { holder.close() }
+    // Ends its transaction, and lets the live build's runner go on.
+    defer {
+      mover.close()
+      holder.close()
+    }
     try await holder.script("BEGIN; SET LOCAL lock_timeout TO '5s'")
-    let goal = try await holder.execute(queries.lockCheckpoint, Parameters(Int32(ahead.number))).int64(0, 0)
-    try await bring(behind, to: goal, code)
+    // The new one is held first, so that the live one is the one that is ahead; it waits only until the snapshot is there.
+    let isMoved = try await mover.inTransaction { _ in
+      try await lockTables(of: new, on: mover)
+      let from = try await mover.execute(queries.lockCheckpoint, Parameters(Int32(new.number))).int64(0, 0)
+      let goal: Int64
+      if live.isEngaged {
+        // It is where the log is, which appends must not move now.
+        try await holder.execute(queries.lockLog)
+        goal = try await holder.execute(queries.end).int64(0, 0)
+      } else {
+        goal = try await holder.execute(queries.lockCheckpoint, Parameters(Int32(live.number))).int64(0, 0)
+      }
+      if from >= goal { return from == goal }
+      return try await apply(new, definition, after: from, upTo: goal, on: mover)
+    }
+    return isMoved ? try await snapshot(live, new, on: reader) : nil
+  }
+
+  /// Takes a snapshot. A runner whose checkpoint was moved by us looks where it is, which takes it longer than this.
+  private func snapshot(
+    _ live: ProjectionBuild, _ new: ProjectionBuild, on reader: Connection
+  ) async throws -> Int64? {
     try await reader.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone TO 'UTC'")
     let position = try await commonPosition(live, new, on: reader)
     if position == nil { try await reader.script("ROLLBACK") }
     return position
-  }
-
-  /// Applies what a build lacks up to a position, if that can be done here.
-  private func bring(_ build: ProjectionBuild, to goal: Int64, _ code: [Definition]) async throws {
-    guard let definition = try await definition(of: build, in: code) else { return }
-    let connection = try await BuildTarget.connect(to: build, log)
-    defer { connection.close() }
-    try await connection.inTransaction { _ in
-      let from = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number))).int64(0, 0)
-      if from < goal { _ = try await apply(build, definition, after: from, upTo: goal, on: connection) }
-    }
   }
 
   private func commonPosition(
@@ -132,8 +148,9 @@ extension ProjectionCatalog {
   ) async throws -> Int64? {
     let left = try await connection.execute(queries.checkpoints, Parameters(Int32(live.number)))
     let right = try await connection.execute(queries.checkpoints, Parameters(Int32(new.number)))
-    guard left.count == 1, right.count == 1, left.int64(0, 1) == right.int64(0, 1) else { return nil }
-    return left.int64(0, 1)
+    guard left.count == 1, right.count == 1 else { return nil }
+    let end = live.isEngaged ? try await connection.execute(queries.end).int64(0, 0) : left.int64(0, 1)
+    return right.int64(0, 1) == end ? end : nil
   }
 
   // MARK: Rows

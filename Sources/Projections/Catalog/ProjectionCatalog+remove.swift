@@ -50,6 +50,6 @@ extension ProjectionCatalog {
     }
   }
 
-  private static let tables = Statement(
+  static let tables = Statement(
     "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables WHERE schemaname = $1")
 }

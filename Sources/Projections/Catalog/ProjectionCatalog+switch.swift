@@ -26,7 +26,9 @@ extension ProjectionCatalog {
     if let previous = roles[.previous] {
       throw ProjectionError.exists(name: name, .previous, version: previous.version)
     }
-    try await exchange(name, bringing: new, in: .live, leaving: .previous, within: timeout, definitions)
+    try await withOwnConnections { catalog in
+      try await catalog.exchange(name, bringing: new, leaving: .previous, within: timeout, definitions)
+    }
   }
 
   /// Makes the previous build live again, in one transaction. The other one becomes the new build: to be looked at,
@@ -39,13 +41,14 @@ extension ProjectionCatalog {
     let roles = try await roles(of: name)
     guard let previous = roles[.previous] else { throw ProjectionError.noBuild(name: name, .previous) }
     if let new = roles[.new] { throw ProjectionError.exists(name: name, .new, version: new.version) }
-    try await exchange(
-      name, bringing: previous, in: .live, leaving: .new, within: timeout, projections.map { .swift($0) })
+    try await withOwnConnections { catalog in
+      try await catalog.exchange(
+        name, bringing: previous, leaving: .new, within: timeout, projections.map { .swift($0) })
+    }
   }
 
   private func exchange(
-    _ name: String, bringing build: ProjectionBuild, in role: ProjectionBuild.Role,
-    leaving other: ProjectionBuild.Role, within timeout: Duration, _ code: [Definition]
+    _ name: String, bringing build: ProjectionBuild, leaving other: ProjectionBuild.Role, within timeout: Duration, _ code: [Definition]
   ) async throws {
     let deadline = ContinuousClock.now + timeout
     let definition = try await definition(of: build, in: code)
@@ -87,33 +90,51 @@ extension ProjectionCatalog {
     }
     if current.pausedAt != nil { throw ProjectionError.paused(name: name) }
     try await checkReady(current)
-    if try await lag(of: current, countingTo: Self.lastGap + 1).events > Self.lastGap {
-      guard current.process == nil, let definition else { return false }
-      try await catchUp(current, definition)
-      guard let again = try await self.build(numbered: build.number) else { return false }
-      current = again
+    guard try await bringNear(current, definition), let again = try await self.build(numbered: build.number) else {
+      return false
     }
+    current = again
     let connection = try await BuildTarget.connect(to: current, log)
     defer { connection.close() }
     return try await connection.inTransaction { _ in
-      // Readers must not wait long behind this transaction, which waits for others.
-      try await connection.script("SET LOCAL lock_timeout TO '100ms'; SET LOCAL synchronous_commit TO on")
+      // Readers, and appends where they are held up, must not wait long behind this transaction, which waits for others.
+      try await connection.script("SET LOCAL lock_timeout TO '50ms'; SET LOCAL synchronous_commit TO on")
+      let old = try await builds(of: name).first { $0.role == .live }
+      let holdsAppends = current.isInline || old?.isEngaged ?? false
+      if holdsAppends { try await connection.execute(queries.lockLog) }
+      try await lockTables(of: current, on: connection)
       let locked = try await connection.execute(queries.lockBuilds, Parameters(name))
       let roles = Dictionary(locked.indices.map { (Int(locked.int32($0, 0)), locked.text($0, 1)) }, uniquingKeysWith: { $1 })
       guard roles[current.number] == current.role.rawValue else { return false }
       let live = roles.first { $0.value == ProjectionBuild.Role.live.rawValue }?.key
-      if let live {
+      guard live == old?.number else { return false }
+      if holdsAppends {
+        guard try await closeToEnd(current, definition, connection) else { return false }
+      } else if let live {
         guard try await close(current, to: live, definition, connection) else { return false }
       }
       guard try await connection.execute(queries.oldSnapshots, Parameters(Int32(current.number))).isEmpty else {
         return false
       }
       if current.kind != .external { try await ProjectionViews(catalog: self, name: name).show(current, on: connection) }
-      if let live { try await connection.execute(queries.setRole, Parameters(Int32(live), other.rawValue)) }
+      if let old {
+        try await connection.execute(queries.setRole, Parameters(Int32(old.number), other.rawValue))
+        if old.isEngaged { try await connection.execute(queries.engage, Parameters(Int32(old.number), false)) }
+      }
+      if current.isInline { try await engage(current, on: connection) }
       try await connection.execute(
         queries.setRole, Parameters(Int32(current.number), ProjectionBuild.Role.live.rawValue))
       return true
     }
+  }
+
+  /// Waits for a runner's transaction and keeps the next one off. As he does, before the checkpoint: else each could wait for
+  /// the other.
+  func lockTables(of build: ProjectionBuild, on connection: Connection) async throws {
+    let tables = try await connection.execute(Self.tables, Parameters(build.tableSchema(of: store)))
+    guard !tables.isEmpty else { return }
+    let names = tables.indices.map { tables.text($0, 0) }.joined(separator: ", ")
+    try await connection.script("LOCK TABLE \(names) IN SHARE ROW EXCLUSIVE MODE")
   }
 
   /// Brings a build as far as the live one, whose checkpoint is held from now on.
@@ -134,17 +155,86 @@ extension ProjectionCatalog {
     return try await apply(build, definition, after: from, upTo: goal, on: connection)
   }
 
+  /// Brings a build to the end of the log, to which nobody can append at this moment.
+  ///
+  /// - Returns: `false`: it could not be done here, or would take too long.
+  private func closeToEnd(
+    _ build: ProjectionBuild, _ definition: Definition?, _ connection: Connection
+  ) async throws -> Bool {
+    let end = try await connection.execute(queries.end).int64(0, 0)
+    let from = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number))).int64(0, 0)
+    guard try await connection.execute(queries.checkpoints, Parameters(Int32(build.number))).count == 1 else { return false }
+    guard from < end else { return true }
+    guard let definition else { return false }
+    return try await apply(build, definition, after: from, upTo: end, atMost: 200, on: connection)
+  }
+
+  /// Has the appends apply a build from the end of this transaction on; their role must be allowed to.
+  private func engage(_ build: ProjectionBuild, on connection: Connection) async throws {
+    try await connection.execute(queries.engage, Parameters(Int32(build.number), true))
+    let (schema, writer) = (ProjectionViews.quoted(build.tableSchema(of: store)), "\(store.name)_writer")
+    guard try await connection.execute(ProjectionViews.roleExists, Parameters(writer)).bool(0, 0) else { return }
+    try await connection.script(
+      """
+      GRANT USAGE ON SCHEMA \(schema) TO \(writer);
+      GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \(schema) TO \(writer);
+      GRANT USAGE ON ALL SEQUENCES IN SCHEMA \(schema) TO \(writer)
+      """)
+  }
+
+  /// Has the appends apply a live build that is inline and has followed the log until now.
+  ///
+  /// - Returns: Whether it was done; else it is worth trying again.
+  func engage(_ build: ProjectionBuild, _ definition: Definition) async throws -> Bool {
+    try await withOwnConnections { try await $0.engageHere(build, definition) }
+  }
+
+  private func engageHere(_ build: ProjectionBuild, _ definition: Definition) async throws -> Bool {
+    let connection = try await BuildTarget.connect(to: build, log)
+    defer { connection.close() }
+    return try await connection.inTransaction { _ in
+      try await connection.script("SET LOCAL lock_timeout TO '50ms'; SET LOCAL synchronous_commit TO on")
+      try await connection.execute(queries.lockLog)
+      try await lockTables(of: build, on: connection)
+      let current = try await self.build(numbered: build.number)
+      guard let current, current.role == .live, !current.isEngaged, current.pausedAt == nil else { return false }
+      guard try await closeToEnd(current, definition, connection) else { return false }
+      try await engage(current, on: connection)
+      return true
+    }
+  }
+
+  /// Lets appends go on without an inline build, which from then on follows the log.
+  func disengage(_ build: ProjectionBuild, within timeout: Duration) async throws {
+    let deadline = ContinuousClock.now + timeout
+    while true {
+      let connection = try await BuildTarget.connect(to: build, log)
+      defer { connection.close() }
+      do {
+        return try await connection.inTransaction { _ in
+          try await connection.script("SET LOCAL lock_timeout TO '50ms'; SET LOCAL synchronous_commit TO on")
+          try await connection.execute(queries.lockLog)
+          try await connection.execute(queries.setPaused, Parameters(Int32(build.number), true))
+          try await connection.execute(queries.engage, Parameters(Int32(build.number), false))
+        }
+      } catch let error as PostgreSQLError where error.sqlState == "55P03" {
+        guard ContinuousClock.now < deadline else { throw ProjectionError.busy(name: build.name, what: "the log") }
+      }
+      try await Task.sleep(for: .milliseconds(20))
+    }
+  }
+
   /// Applies the events of a gap inside a transaction, and moves the checkpoint.
   ///
   /// - Returns: `false`: they are too many to hold up others for them.
   func apply(
-    _ build: ProjectionBuild, _ definition: Definition, after from: Int64, upTo goal: Int64, on connection: Connection
+    _ build: ProjectionBuild, _ definition: Definition, after from: Int64, upTo goal: Int64, atMost most: Int = lastGap,
+    on connection: Connection
   ) async throws -> Bool {
     var events: [RecordedEvent] = []
-    for try await event in log.readAll(after: Position(from), where: definition.filter) {
-      if event.position.rawValue > goal { break }
+    for try await event in log.readDecided(after: Position(from), upTo: Position(goal), where: definition.filter) {
       events.append(event)
-      if events.count > Self.lastGap { return false }
+      if events.count > most { return false }
     }
     if case .external = definition { return false }
     if !events.isEmpty { try await apply(events, to: build, definition, on: connection) }
@@ -173,8 +263,13 @@ extension ProjectionCatalog {
     }
   }
 
-  /// Runs a build that nobody runs up to the end of the log.
-  private func catchUp(_ build: ProjectionBuild, _ definition: Definition) async throws {
-    try await LeasedRun(catalog: self, build: build, definition: definition, options: .init()).run(progress: RunProgress())
+  /// Runs a build up to the end of the log, if it is far behind and nobody runs it.
+  ///
+  /// - Returns: Whether the last gap is small.
+  func bringNear(_ build: ProjectionBuild, _ definition: Definition?) async throws -> Bool {
+    guard try await lag(of: build, countingTo: Self.lastGap + 1).events > Self.lastGap else { return true }
+    guard build.process == nil, let definition else { return false }
+    let run = LeasedRun(catalog: self, build: build, definition: definition, options: .init())
+    return try await run.run(progress: RunProgress())
   }
 }

@@ -23,6 +23,11 @@ public struct ProjectionCatalog: Sendable {
   /// The PostgreSQL schema of the views that readers use.
   public var viewSchema: String { "\(store.name)_views" }
 
+  /// This catalog on a pool of its own: for whoever holds locks that those wait for who have the other pool's connections.
+  func withOwnConnections<R>(_ body: (ProjectionCatalog) async throws -> R) async throws -> R {
+    try await PostgreSQLEventLog.withLog(log.configuration) { try await body(ProjectionCatalog($0, codec: codec)) }
+  }
+
   // MARK: Looking
 
   /// All builds, by name, the older first.
@@ -131,7 +136,11 @@ public struct ProjectionCatalog: Sendable {
   /// Holds all builds of a projection where they are, until they are resumed.
   public func pause(_ name: String) async throws {
     for build in try await roles(of: name).values {
-      try await log.pool.execute(queries.setPaused, Parameters(Int32(build.number), true))
+      if build.isEngaged {
+        try await disengage(build, within: .seconds(30))
+      } else {
+        try await log.pool.execute(queries.setPaused, Parameters(Int32(build.number), true))
+      }
     }
   }
 

@@ -32,7 +32,11 @@ struct ProjectionQueries: Sendable {
   let setFailure: Statement
   let setRole: Statement
   let setGoesLive: Statement
-  let setEngaged: Statement
+  let engage: Statement
+  let engaged: Statement
+  let recordedTimes: Statement
+  let lockLog: Statement
+  let end: Statement
   let reset: Statement
   let resetCheckpoint: Statement
   let resetSkipped: Statement
@@ -74,7 +78,11 @@ struct ProjectionQueries: Sendable {
     setFailure = update("failure = $2::text::jsonb")
     setRole = update("role = $2, live_since = CASE WHEN $2 = 'live' THEN clock_timestamp() END")
     setGoesLive = update("goes_live = $2")
-    setEngaged = update("is_engaged = $2")
+    engage = statement("SELECT :\"schema\".engage_projection($1, $2)")
+    engaged = statement(SQL.`queries/engaged_projections`)
+    recordedTimes = statement(SQL.`queries/recorded_times`)
+    lockLog = statement("LOCK TABLE :\"schema\".events IN SHARE ROW EXCLUSIVE MODE")
+    end = statement("SELECT coalesce(max(position), 0) FROM :\"schema\".events")
     reset = update("caught_up_at = NULL, failure = NULL")
     resetCheckpoint = statement(SQL.`queries/reset_projection_checkpoint`)
     resetSkipped = statement("DELETE FROM :\"schema\".projection_skipped WHERE build = $1")

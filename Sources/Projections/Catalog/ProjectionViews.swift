@@ -73,7 +73,7 @@ struct ProjectionViews {
   }
 
   private static let schemaExists = Statement("SELECT to_regnamespace(quote_ident($1)) IS NOT NULL")
-  private static let roleExists = Statement("SELECT to_regrole(quote_ident($1)) IS NOT NULL")
+  static let roleExists = Statement("SELECT to_regrole(quote_ident($1)) IS NOT NULL")
 
   static func quoted(_ name: String) -> String { "\"\(name.replacing("\"", with: "\"\""))\"" }
 }

@@ -115,6 +115,10 @@ struct BuildRun: Sendable {
         if let current = state, current.caughtUpAt == nil || (current.role == .new && current.goesLive) {
           try await caughtUp(current, target)
           state = try await catalog.build(numbered: build.number)
+        } else if let current = state, current.isInline, current.role == .live {
+          // After a pause: it goes back to where it belongs.
+          if current.isEngaged { return }
+          if try await engaged(current) { return }
         } else if case .caughtUp = goal {
           return
         }
@@ -136,6 +140,14 @@ struct BuildRun: Sendable {
       // It stays beside the live one, complete and kept up to date: a person decides.
       options.logger.error("A projection did not go live", metadata: ["projection": "\(build.name)", "error": "\(error)"])
       try await log.pool.execute(queries.setGoesLive, Parameters(Int32(build.number), false))
+    }
+  }
+
+  private func engaged(_ build: ProjectionBuild) async throws -> Bool {
+    do {
+      return try await catalog.engage(build, definition)
+    } catch let error as PostgreSQLError where error.sqlState == "55P03" || error.sqlState == "ESP01" {
+      return false
     }
   }
 

@@ -1,0 +1,181 @@
+import EventStore
+import FoundationEssentials
+import PostgreSQL
+import Projections
+import Replay
+import TestSupport
+import Testing
+
+@Suite("Inline projections", .database, .timeLimit(.minutes(5)))
+struct InlineTests {
+  private static let table = "cents bigint NOT NULL CHECK (cents > -1000)"
+  private static func text(_ version: Int = 1, columns: String = "", values: String = "", update: String = "") -> String {
+    Model.text(version: version, table: table, columns: columns, values: values, update: update, head: "-- mode: inline")
+  }
+
+  private func withInline(
+    _ body: (PostgreSQLEventLog, InlineLog, ProjectionCatalog) async throws -> Void
+  ) async throws {
+    try await TestDatabase.required.withLog { log in
+      let catalog = ProjectionCatalog(log)
+      try await log.append([Model.deposit(5), Model.deposit(6)], to: "account-0", expecting: .noStream)
+      try await catalog.register(try Model.model(Self.text()))
+      try await withRunner(log) {
+        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
+      }
+      try await body(log, InlineLog(log), catalog)
+    }
+  }
+
+  @Test("what an append returns is in the model; a conflict or a retry changes nothing; others are refused")
+  func readsItsOwnWrites() async throws {
+    let database = try TestDatabase.required
+    try await withInline { log, inline, catalog in
+      let id = UUID.v7()
+      let event = EventData(id: id, type: "deposited", payload: .json("{\"cents\":7}"))
+      for _ in 0..<2 {
+        let result = try await inline.append([event], to: "account-1", expecting: .noStream)
+        #expect(result.version == 1)
+        #expect(try await rows(database) == ["account-0 11 2", "account-1 7 1"])
+      }
+      await #expect(throws: AppendError.self) {
+        try await inline.append([Model.deposit(1)], to: "account-1", expecting: .exact(5))
+      }
+      // The table's rule is the append's.
+      let refused = await #expect(throws: AppendError.self) {
+        try await inline.append([Model.deposit(-5000)], to: "account-1", expecting: .exact(1))
+      }
+      guard case .projection(name: "balance", let problem)? = refused else {
+        Issue.record("found \(String(describing: refused))")
+        return
+      }
+      #expect(problem.contains("check constraint"))
+      let plain = await #expect(throws: AppendError.self) {
+        try await log.append([Model.deposit(1)], to: "account-1", expecting: .exact(1))
+      }
+      #expect("\(try #require(plain))".contains("InlineLog"))
+      #expect(try await log.version(of: "account-1") == 1)
+      // Other categories are none of its business, but go the same way.
+      try await inline.append([EventData(type: "x", payload: .json("{}"))], to: "other-1", expecting: .noStream)
+      let store = AggregateStore(inline)
+      _ = store
+      #expect(try await rows(database) == ["account-0 11 2", "account-1 7 1"])
+      #expect(try await catalog.lag(of: catalog.build(of: "balance", as: .live)).events == 0)
+      try await catalog.wait(for: "balance")
+    }
+  }
+
+  @Test("eight writers, while it is rebuilt, switched, rolled back, paused and resumed: the model is the log")
+  func concurrent() async throws {
+    let database = try TestDatabase.required
+    try await withInline { log, inline, catalog in
+      let second = try Model.model(
+        Self.text(2, columns: "double bigint", values: ", sum(2 * (data->>'cents')::bigint)",
+          update: ", double = b.double + excluded.double"))
+      func agrees() async throws -> Bool {
+        // One statement: one snapshot of the log and of the model.
+        try await database.number(
+          """
+          SELECT count(*) FROM (
+            SELECT s.name, count(*) AS events FROM eventstore.events e JOIN eventstore.streams s USING (stream_id) GROUP BY 1
+          ) l FULL JOIN eventstore_views.balance b ON b.account = l.name WHERE l.events IS DISTINCT FROM b.events
+          """) == 0
+      }
+      try await withThrowingTaskGroup(of: Duration.self) { group in
+        for writer in 0..<8 {
+          group.addTask {
+            var slowest = Duration.zero
+            while !Task.isCancelled {
+              let start = ContinuousClock.now
+              let stream = Model.stream((writer + Int.random(in: 0..<3)) % 8)
+              do {
+                try await inline.append([Model.deposit(1), Model.deposit(2)], to: stream, expecting: .any)
+              } catch AppendError.outcomeUnknown where Task.isCancelled {
+                break
+              } catch AppendError.cancelled {
+                break
+              }
+              slowest = max(slowest, start.duration(to: .now))
+            }
+            return slowest
+          }
+        }
+        for round in 0..<3 {
+          #expect(try await agrees())
+          _ = try await catalog.rebuild("balance", with: second, options: quick())
+          #expect(try await agrees())
+          #expect(try await catalog.compare("balance").tables.filter { !$0.hasSameRows }.isEmpty)
+          try await catalog.switchOver("balance")
+          #expect(try await agrees())
+          #expect(try await catalog.build(of: "balance", as: .live).isEngaged)
+          try await catalog.rollback("balance")
+          #expect(try await agrees())
+          try await catalog.abandon("balance")
+          guard round == 1 else { continue }
+          try await catalog.pause("balance")
+          try await Task.sleep(for: .milliseconds(50))
+          try await catalog.resume("balance")
+          try await withRunner(log) {
+            try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
+          }
+        }
+        #expect(try await agrees())
+        group.cancelAll()
+        try await group.waitForAll()
+      }
+      #expect(try await agrees())
+    }
+  }
+
+  @Test("paused, appends go on without it; the server's guard is gone with the last inline projection")
+  func paused() async throws {
+    let database = try TestDatabase.required
+    try await withInline { log, inline, catalog in
+      try await catalog.pause("balance")
+      try await log.append([Model.deposit(1)], to: "account-9", expecting: .noStream)
+      try await inline.append([Model.deposit(1)], to: "account-9", expecting: .exact(1))
+      #expect(try await rows(database) == ["account-0 11 2"])
+      #expect(try await database.number("SELECT count(*) FROM pg_trigger WHERE tgname = 'events_inline'") == 0)
+      try await catalog.resume("balance")
+      try await withRunner(log) {
+        try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
+      }
+      #expect(try await rows(database) == ["account-0 11 2", "account-9 2 2"])
+    }
+  }
+
+  @Test("in Swift code; without that code an append is refused")
+  func inCode() async throws {
+    struct Counts: Projection {
+      let name = "counts"
+      let version = 1
+      let streamsAreIndependent = true
+      let isInline = true
+      func createTables(in transaction: borrowing Transaction) async throws {
+        try await transaction.execute(Statement("CREATE TABLE counts (stream text PRIMARY KEY, n bigint NOT NULL)"))
+      }
+      private static let add = Statement(
+        "INSERT INTO counts AS c VALUES ($1, 1) ON CONFLICT (stream) DO UPDATE SET n = c.n + 1")
+      func apply(_ batch: ProjectionBatch, in transaction: borrowing Transaction) async throws {
+        for event in batch.events { try await transaction.execute(Self.add, Parameters(event.stream.description)) }
+      }
+    }
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let catalog = ProjectionCatalog(log)
+      try await withRunner(log, [Counts()]) {
+        try await eventually("engaged") { try await catalog.builds().first?.state == .inline }
+      }
+      try await InlineLog(log, [Counts()]).append([Model.deposit(1)], to: "account-1", expecting: .noStream)
+      #expect(try await database.number("SELECT n FROM eventstore_views.counts") == 1)
+      let refused = await #expect(throws: AppendError.self) {
+        try await InlineLog(log).append([Model.deposit(1)], to: "account-1", expecting: .exact(1))
+      }
+      guard case .projection(name: "counts", _)? = refused else {
+        Issue.record("found \(String(describing: refused))")
+        return
+      }
+      #expect(try await log.version(of: "account-1") == 1)
+    }
+  }
+}
