@@ -5,10 +5,11 @@ internal import Replay
 
 struct Replay: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Show what an aggregate was, at any version or time; or fold history into a read model.",
+    abstract: "Show what an aggregate was, at any version or time; fold history into a read model, or replay it elsewhere.",
     discussion: """
       Without a file: the state of the stream's declared aggregate; where none is declared, the latest of every field. \
-      With --into: the rows of a read model's tables, folded in temporary tables. Nothing in the database changes.
+      With --into: the rows of a read model's tables, folded in temporary tables. With --to or --exec: the events \
+      themselves, a part of the log, in its order, each at least once. Nothing in the database changes.
 
       Examples:
         esctl replay account-42 --at-version 17
@@ -18,8 +19,14 @@ struct Replay: AsyncParsableCommand {
         esctl replay account-42 --into balance.sql --at-version 17
         esctl replay --all --into balance.sql --json
         esctl replay --category account --into balance.sql --at-time 2026-01-31
+        esctl replay --category account --since 2026-01-01 --dry-run
+        esctl replay --all --after 1000 --type account.opened --to -
+        esctl replay --all --exec './notify.sh' --rate 100 --resume replay.position
       """)
   @OptionGroup var store: StoreOptions
+
+  @OptionGroup(title: "A part of the log, elsewhere")
+  var history: HistoryOptions
 
   @Argument(help: "The stream, as category-id.")
   var stream: String?
@@ -53,8 +60,18 @@ struct Replay: AsyncParsableCommand {
   func validate() throws {
     let scopes = [stream != nil, !category.isEmpty, all].count { $0 }
     guard scopes == 1 else { throw ValidationError("give one of: a stream, --category, --all") }
+    if history.isAsked {
+      guard into == nil, atVersion == nil, atTime == nil, !steps, diff == nil, workers == nil else {
+        throw ValidationError("--to, --exec and --dry-run are of the events themselves: not with --into, --at-*, --steps, --diff")
+      }
+      return
+    }
+    guard !history.strays else {
+      throw ValidationError("--after, --up-to, --since, --until, --type, --stream, --rate and --resume need --to, --exec or --dry-run")
+    }
     guard stream != nil || into != nil else {
-      throw ValidationError("--category and --all fold into a read model: name its file with --into")
+      throw ValidationError(
+        "--category and --all fold into a read model: name its file with --into; or say with --to or --exec where to")
     }
     guard stream != nil || (atVersion == nil && !steps && diff == nil) else {
       throw ValidationError("--at-version, --steps and --diff are of one stream")
@@ -87,6 +104,12 @@ struct Replay: AsyncParsableCommand {
   }
 
   func run() async throws {
+    if history.isAsked {
+      var part = history
+      if let stream { part.streams.append(stream) }
+      let range = ReplayRange(options: part, store: store)
+      return try await store.withLog(.read) { log in try await range.run(log, categories: category) }
+    }
     let moment = try moment
     let name = try stream.map { try StreamName($0) }
     let model = try into.map { try ReadModel(String(decoding: TextFile.contents(of: $0), as: UTF8.self), file: $0) }

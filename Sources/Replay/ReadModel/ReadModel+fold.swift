@@ -120,16 +120,17 @@ extension ReadModel {
     _ source: (sequence: EventSequence, until: Date?), into sessions: [ReadModelSession],
     _ progress: @Sendable (Int) -> Void
   ) async throws -> Int {
-    let reader = ChunkReader(source.sequence.pages.makeAsyncIterator(), until: source.until)
+    let until = source.until ?? .distantFuture
+    let reader = ChunkReader(source.sequence, mostEvents: chunk) { $0.time <= until }
     var count = 0
-    var current = try await reader.next()
-    while let events = current {
+    var step = try await reader.next()
+    while case .events(let events) = step {
       try Task.checkCancellation()
       async let next = reader.next()
       try await apply(events, to: sessions)
       count += events.count
       progress(count)
-      current = try await next
+      step = try await next
     }
     return count
   }
@@ -144,38 +145,5 @@ extension ReadModel {
       }
       try await group.waitForAll()
     }
-  }
-}
-
-/// Gathers pages into chunks. Used by one task at a time.
-private actor ChunkReader {
-  private var pages: EventSequence.Pages.Iterator
-  private let until: Date?
-
-  /// Payloads, in bytes: large events make small chunks.
-  private static let mostBytes = 32 << 20
-
-  init(_ pages: EventSequence.Pages.Iterator, until: Date?) {
-    self.pages = pages
-    self.until = until
-  }
-
-  func next() async throws -> [RecordedEvent]? {
-    var chunk: [RecordedEvent] = []
-    var bytes = 0
-    while chunk.count < ReadModel.chunk, bytes < Self.mostBytes {
-      guard let page = try await nextPage() else { return chunk.isEmpty ? nil : chunk }
-      for event in page where until.map({ event.time <= $0 }) ?? true {
-        chunk.append(event)
-        if case .success(let payload) = event.payload { bytes += payload.bytes.count }
-      }
-    }
-    return chunk
-  }
-
-  private func nextPage() async throws -> [RecordedEvent]? {
-    var iterator = pages
-    defer { pages = iterator }
-    return try await iterator.next()
   }
 }
