@@ -96,7 +96,8 @@ enum Definition: Sendable {
     }
     guard name.utf8.count <= 40, let first = name.utf8.first, isLower(first), name.utf8.allSatisfy(isNamePart) else {
       throw .invalid(
-        "\(name.debugDescription) is no projection's name: 1 to 40 characters of a-z, 0-9 and _, starting with a letter")
+        "\(name.debugDescription) is no projection's name: 1 to 40 characters of a-z, 0-9 and _, starting with a letter"
+      )
     }
     guard (1...Int(Int32.max)).contains(version) else { throw .invalid("version \(version): versions start at 1") }
     guard !isInline || streamsAreIndependent else {

@@ -36,7 +36,8 @@ extension ProjectionError: CustomStringConvertible {
     switch self {
     case .notFound(let name, let known):
       "there is no projection \(name)"
-        + (known.isEmpty ? "; there is none at all: `esctl projections run FILE.sql` makes one"
+        + (known.isEmpty
+          ? "; there is none at all: `esctl projections run FILE.sql` makes one"
           : "; there are: \(known.joined(separator: ", "))")
     case .noBuild(let name, .new): "projection \(name) has no new build: `esctl projections rebuild \(name)` makes one"
     case .noBuild(let name, .previous): "projection \(name) has no previous version to go back to"

@@ -147,7 +147,9 @@ struct CodeTests {
       #expect(try await catalog.skipped().map(\.stream) == ["account-77"])
       #expect(try await database.number("SELECT count(*) FROM eventstore_views.balance") == 119)
       let skipped = try await catalog.skipped()[0]
-      await #expect(throws: ProjectionError.codeMissing(name: "balance", kind: .swift)) { try await catalog.retry(skipped) }
+      await #expect(throws: ProjectionError.codeMissing(name: "balance", kind: .swift)) {
+        try await catalog.retry(skipped)
+      }
       try await catalog.retry(skipped, code: [Balances()])
       #expect(try await database.number("SELECT count(*) FROM eventstore_views.balance") == 120)
     }
@@ -183,7 +185,9 @@ struct CodeTests {
       func apply(_ batch: ProjectionBatch, in transaction: borrowing Transaction) async throws {}
     }
     try await TestDatabase.required.withLog { log in
-      for wrong in [Named(name: "Balance"), Named(name: ""), Named(name: "a", version: 0), Named(name: "a", isInline: true)] {
+      for wrong in [
+        Named(name: "Balance"), Named(name: ""), Named(name: "a", version: 0), Named(name: "a", isInline: true),
+      ] {
         await #expect(throws: ProjectionError.self) {
           try await ProjectionRunner(log, [wrong], options: quick()).run()
         }

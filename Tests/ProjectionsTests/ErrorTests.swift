@@ -20,7 +20,8 @@ struct ErrorTests {
     Model.text(streams: streams, table: "cents bigint NOT NULL CHECK (cents > 0)", head: head)
   }
 
-  @Test("by default it stops before the event, says which, and goes on once the cause is gone; others go on meanwhile",
+  @Test(
+    "by default it stops before the event, says which, and goes on once the cause is gone; others go on meanwhile",
     arguments: ["independent", "ordered"])
   func stops(streams: String) async throws {
     let database = try TestDatabase.required

@@ -9,8 +9,10 @@ import Testing
 @Suite("Inline projections", .database, .timeLimit(.minutes(5)))
 struct InlineTests {
   private static let table = "cents bigint NOT NULL CHECK (cents > -1000)"
-  private static func text(_ version: Int = 1, columns: String = "", values: String = "", update: String = "") -> String {
-    Model.text(version: version, table: table, columns: columns, values: values, update: update, head: "-- mode: inline")
+  private static func text(_ version: Int = 1, columns: String = "", values: String = "", update: String = "") -> String
+  {
+    Model.text(
+      version: version, table: table, columns: columns, values: values, update: update, head: "-- mode: inline")
   }
 
   private func withInline(
@@ -70,7 +72,8 @@ struct InlineTests {
     let database = try TestDatabase.required
     try await withInline { log, inline, catalog in
       let second = try Model.model(
-        Self.text(2, columns: "double bigint", values: ", sum(2 * (data->>'cents')::bigint)",
+        Self.text(
+          2, columns: "double bigint", values: ", sum(2 * (data->>'cents')::bigint)",
           update: ", double = b.double + excluded.double"))
       func agrees() async throws -> Bool {
         // One statement: one snapshot of the log and of the model.

@@ -74,7 +74,8 @@ struct Books: Sendable {
 
 /// The rows of a table of the model.
 func rows(_ database: TestDatabase, _ table: String = "eventstore_views.balance") async throws -> [String] {
-  try await database.column("SELECT account || ' ' || cents || ' ' || events FROM \(table) ORDER BY account COLLATE \"C\"")
+  try await database.column(
+    "SELECT account || ' ' || cents || ' ' || events FROM \(table) ORDER BY account COLLATE \"C\"")
 }
 
 /// Options for tests: quick, and on several connections from the start.

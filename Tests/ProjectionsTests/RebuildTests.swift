@@ -18,7 +18,8 @@ private final class Counter: Sendable {
 struct RebuildTests {
   /// A store with a live projection.
   private func withLive<R>(
-    _ text: String = Model.first, events: Int = 100, _ body: (PostgreSQLEventLog, ProjectionCatalog, Books) async throws -> R
+    _ text: String = Model.first, events: Int = 100,
+    _ body: (PostgreSQLEventLog, ProjectionCatalog, Books) async throws -> R
   ) async throws -> R {
     try await TestDatabase.required.withLog { log in
       var random = SeededNumbers(seed: 9)
@@ -69,7 +70,9 @@ struct RebuildTests {
       #expect(try await columns() == ["account", "cents", "events"])
       #expect(try await catalog.builds().map(\.role) == [.live, .new])
       #expect(try await rows(database) == books.rows)
-      await #expect(throws: ProjectionError.noBuild(name: "balance", .previous)) { try await catalog.rollback("balance") }
+      await #expect(throws: ProjectionError.noBuild(name: "balance", .previous)) {
+        try await catalog.rollback("balance")
+      }
       try await catalog.switchOver("balance")
       // The previous one is kept up to date for a way back, by whoever runs projections.
       try await log.append([Model.deposit(1)], to: "account-new", expecting: .noStream)
@@ -94,7 +97,9 @@ struct RebuildTests {
     }
   }
 
-  @Test("while writers append and readers read, built, switched and rolled back: no read fails, none is wrong, none goes back")
+  @Test(
+    "while writers append and readers read, built, switched and rolled back: no read fails, none is wrong, none goes back"
+  )
   func readersUnaware() async throws {
     let database = try TestDatabase.required
     try await withLive(events: 300) { log, catalog, books in
@@ -180,7 +185,11 @@ struct RebuildTests {
       }
       #expect(positions == positions.sorted())
       let slow = Task {
-        try await catalog.rebuild("balance", with: model, options: quick { $0.connections = 1; $0.batchEvents = 20 })
+        try await catalog.rebuild(
+          "balance", with: model,
+          options: quick {
+            $0.connections = 1; $0.batchEvents = 20
+          })
       }
       try await eventually("begun") {
         let build = try await catalog.build(of: "balance", as: .new)
@@ -230,7 +239,9 @@ struct RebuildTests {
       await #expect(throws: ReadModelError.self) { try await rebuild(Model.text(version: 4, values: ", nonsense")) }
       await #expect(throws: ReadModelError.self) {
         try await rebuild(
-          Model.text(version: 4, more: "-- on: closed\nDELETE FROM eventstore.streams WHERE name IN (SELECT stream FROM events);"))
+          Model.text(
+            version: 4, more: "-- on: closed\nDELETE FROM eventstore.streams WHERE name IN (SELECT stream FROM events);"
+          ))
       }
       await refuses(.nameTaken(view: "eventstore_views.balance", by: "projection balance")) {
         try await catalog.register(
@@ -242,7 +253,9 @@ struct RebuildTests {
       try await log.append([Model.deposit(1)], to: "account-1000", expecting: .noStream)
       let slow = try Model.model(
         Model.text(version: 4, table: "cents bigint NOT NULL CHECK (account <> 'account-1000')"))
-      await #expect(throws: ProjectionError.self) { _ = try await catalog.rebuild("balance", with: slow, options: quick()) }
+      await #expect(throws: ProjectionError.self) {
+        _ = try await catalog.rebuild("balance", with: slow, options: quick())
+      }
       let error = await #expect(throws: ProjectionError.self) { try await catalog.switchOver("balance") }
       guard case .stopped(_, 4, let failure)? = error else {
         Issue.record("found \(String(describing: error))")
@@ -254,7 +267,10 @@ struct RebuildTests {
       try await database.sql("CREATE VIEW public.mine AS SELECT account, cents FROM eventstore_views.balance")
       _ = try await catalog.rebuild(
         "balance",
-        with: try Model.model(Model.text(version: 4).replacing("account text PRIMARY KEY, cents bigint NOT NULL", with: "account text PRIMARY KEY, cents numeric NOT NULL")),
+        with: try Model.model(
+          Model.text(version: 4).replacing(
+            "account text PRIMARY KEY, cents bigint NOT NULL", with: "account text PRIMARY KEY, cents numeric NOT NULL")
+        ),
         options: quick())
       await refuses(.dependents(view: "eventstore_views.balance", dependents: ["public.mine"])) {
         try await catalog.switchOver("balance")
@@ -336,7 +352,8 @@ struct RebuildTests {
       #expect(table.rowsInLive == 20 && table.rowsInNew == 20 && table.samples.count == 3)
       #expect(table.samples.contains { $0.live?.contains("account-4\"") == true && $0.new == nil })
       #expect(table.samples.contains { $0.new?.contains("account-x") == true && $0.live == nil })
-      #expect(table.samples.contains { $0.live?.contains("account-3\"") == true && $0.new?.contains("account-3\"") == true })
+      #expect(
+        table.samples.contains { $0.live?.contains("account-3\"") == true && $0.new?.contains("account-3\"") == true })
     }
   }
 
@@ -367,7 +384,8 @@ struct RebuildTests {
       #expect(!table.isByKey && table.hasSameRows && table.rowsInNew == books.total)
       #expect(table.columnsOfOtherType == ["cents: bigint → numeric"])
       try await TestDatabase.required.sql(
-        "DELETE FROM \(built.tableSchema(of: "eventstore")).list WHERE ctid = (SELECT min(ctid) FROM \(built.tableSchema(of: "eventstore")).list)")
+        "DELETE FROM \(built.tableSchema(of: "eventstore")).list WHERE ctid = (SELECT min(ctid) FROM \(built.tableSchema(of: "eventstore")).list)"
+      )
       #expect(try await catalog.compare("lists").tables.first?.rowsOnlyInLive == 1)
     }
   }

@@ -56,7 +56,8 @@ struct RunTests {
     }
   }
 
-  @Test("killed at random points and started again, with random connections and batches: as an independent fold",
+  @Test(
+    "killed at random points and started again, with random connections and batches: as an independent fold",
     arguments: 1...4 as ClosedRange<UInt64>)
   func resumes(seed: UInt64) async throws {
     let database = try TestDatabase.required
@@ -145,7 +146,9 @@ struct RunTests {
   func waiting() async throws {
     try await TestDatabase.required.withLog { log in
       let catalog = ProjectionCatalog(log)
-      await #expect(throws: ProjectionError.notFound(name: "balance", known: [])) { try await catalog.wait(for: "balance") }
+      await #expect(throws: ProjectionError.notFound(name: "balance", known: [])) {
+        try await catalog.wait(for: "balance")
+      }
       try await catalog.register(try Model.model(Model.first))
       await #expect(throws: ProjectionError.noBuild(name: "balance", .live)) { try await catalog.wait(for: "balance") }
       try await withRunner(log) { try await eventually("live") { try await catalog.builds().first?.role == .live } }

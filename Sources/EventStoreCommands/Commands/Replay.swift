@@ -5,7 +5,8 @@ internal import Replay
 
 struct Replay: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Show what an aggregate was, at any version or time; fold history into a read model, or replay it elsewhere.",
+    abstract:
+      "Show what an aggregate was, at any version or time; fold history into a read model, or replay it elsewhere.",
     discussion: """
       Without a file: the state of the stream's declared aggregate; where none is declared, the latest of every field. \
       With --into: the rows of a read model's tables, folded in temporary tables. With --to or --exec: the events \
@@ -62,12 +63,14 @@ struct Replay: AsyncParsableCommand {
     guard scopes == 1 else { throw ValidationError("give one of: a stream, --category, --all") }
     if history.isAsked {
       guard into == nil, atVersion == nil, atTime == nil, !steps, diff == nil, workers == nil else {
-        throw ValidationError("--to, --exec and --dry-run are of the events themselves: not with --into, --at-*, --steps, --diff")
+        throw ValidationError(
+          "--to, --exec and --dry-run are of the events themselves: not with --into, --at-*, --steps, --diff")
       }
       return
     }
     guard !history.strays else {
-      throw ValidationError("--after, --up-to, --since, --until, --type, --stream, --rate and --resume need --to, --exec or --dry-run")
+      throw ValidationError(
+        "--after, --up-to, --since, --until, --type, --stream, --rate and --resume need --to, --exec or --dry-run")
     }
     guard stream != nil || into != nil else {
       throw ValidationError(

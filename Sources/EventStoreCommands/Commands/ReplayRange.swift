@@ -66,7 +66,9 @@ struct HistoryOptions: ParsableArguments {
         throw ValidationError("\(name) \(position): expected a position, a number from 0")
       }
     }
-    if let rate, !(1...10_000_000).contains(rate) { throw ValidationError("--rate: expected 1 to 10000000 events a second") }
+    if let rate, !(1...10_000_000).contains(rate) {
+      throw ValidationError("--rate: expected 1 to 10000000 events a second")
+    }
     guard (1...100_000).contains(batch) else { throw ValidationError("--batch: expected 1 to 100000") }
     guard to == nil || exec == nil else { throw ValidationError("give --to or --exec, not both") }
     if resume != nil, to == "-" { throw ValidationError("--resume needs a file to go on with, or --exec") }
@@ -137,7 +139,8 @@ extension StandardOutput {
 private func requireReadable(_ event: RecordedEvent) throws {
   guard case .failure(let error) = event.payload, error.code != "shredded" else { return }
   throw CommandFailure(
-    .encryption, error.code, "event \(event.id.uuidString.lowercased()) (\(event.stream), version \(event.version)): \(error)")
+    .encryption, error.code,
+    "event \(event.id.uuidString.lowercased()) (\(event.stream), version \(event.version)): \(error)")
 }
 
 /// JSON lines, to a file or standard output.
@@ -157,7 +160,8 @@ private final class LineSink: ReplaySink {
     }
     let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (bytes == nil ? O_EXCL : 0), 0o600)
     guard file >= 0, ftruncate(file, bytes ?? 0) == 0, lseek(file, 0, SEEK_END) >= 0 else {
-      let reason = errno == EEXIST ? "it exists: name another one, or go on with it by --resume" : String(cString: strerror(errno))
+      let reason =
+        errno == EEXIST ? "it exists: name another one, or go on with it by --resume" : String(cString: strerror(errno))
       if file >= 0 { close(file) }
       throw CommandFailure(.failed, "cannotWrite", "cannot write \(path): \(reason)")
     }
@@ -202,7 +206,8 @@ private struct CommandSink: ReplaySink {
     guard result.terminationStatus.isSuccess else {
       let first = events.first.map { "\($0.position)" } ?? ""
       throw CommandFailure(
-        .failed, "execFailed", "the command failed (\(result.terminationStatus)) on \(events.count) events from position \(first)")
+        .failed, "execFailed",
+        "the command failed (\(result.terminationStatus)) on \(events.count) events from position \(first)")
     }
   }
 }
@@ -250,7 +255,9 @@ private struct CountingSink: ReplaySink {
     } else {
       output.line("\(Quantity.count(count)) events of \(Quantity.count(streams.count)) streams would be replayed")
       if let first, let last {
-        output.line("from position \(first.position), \(Timestamp.text(first.time)), to \(last.position), \(Timestamp.text(last.time))")
+        output.line(
+          "from position \(first.position), \(Timestamp.text(first.time)), to \(last.position), \(Timestamp.text(last.time))"
+        )
       }
       for (type, count) in sorted { output.line("  \(type): \(Quantity.count(count))") }
     }
@@ -264,7 +271,8 @@ private enum ResumeFile {
     guard access(path, F_OK) == 0 else { return nil }
     let parts = String(decoding: try TextFile.contents(of: path), as: UTF8.self).split(whereSeparator: \.isWhitespace)
     guard parts.count == 2, let position = Position(String(parts[0])), let bytes = Int(parts[1]), bytes >= 0 else {
-      throw CommandFailure(.badInput, "badInput", "\(path) is no file of --resume: expected a position and a number of bytes")
+      throw CommandFailure(
+        .badInput, "badInput", "\(path) is no file of --resume: expected a position and a number of bytes")
     }
     return (position, bytes)
   }

@@ -107,6 +107,12 @@ extension ProjectionCatalog {
       return try await snapshot(live, new, on: reader)
     }
     guard try await bringNear(new, definition) else { return nil }
+    // Nobody else would bring the live one to where the new one is.
+    if live.process == nil, !live.isEngaged, live.position < new.position {
+      guard let definition = try await self.definition(of: live, in: code) else { return nil }
+      let run = LeasedRun(catalog: self, build: live, definition: definition, options: .init())
+      guard try await run.run(progress: RunProgress()) else { return nil }
+    }
     let mover = try await BuildTarget.connect(to: new, log)
     let holder = try await Connection.connect(log.configuration.connection)
     // Ends its transaction, and lets the live build's runner go on.
@@ -195,7 +201,11 @@ extension ProjectionCatalog {
   ) async throws -> ProjectionComparison.TableComparison {
     let common = columns.filter { $0.live != nil && $0.new != nil }
     let keys = common.filter { $0.liveKey != nil && $0.liveKey == $0.newKey }
-    let isByKey = !keys.isEmpty && columns.allSatisfy { ($0.liveKey != nil || $0.newKey != nil) == ($0.liveKey == $0.newKey && $0.liveKey != nil) }
+    let isByKey =
+      !keys.isEmpty
+      && columns.allSatisfy {
+        ($0.liveKey != nil || $0.newKey != nil) == ($0.liveKey == $0.newKey && $0.liveKey != nil)
+      }
     let sql = RowComparison(
       live: "\(ProjectionViews.quoted(left)).\(ProjectionViews.quoted(table))",
       new: "\(ProjectionViews.quoted(right)).\(ProjectionViews.quoted(table))",
@@ -276,7 +286,11 @@ private struct RowComparison {
       keys.isEmpty
       ? "CASE WHEN \(isOnlyLive) THEN l.row END, CASE WHEN \(isOnlyNew) THEN n.row END"
       : "CASE WHEN NOT \(isOnlyNew) THEN row_to_json(l.*)::text END, CASE WHEN NOT \(isOnlyLive) THEN row_to_json(n.*)::text END"
-    let order = keys.isEmpty ? "1, 2" : keys.map { "coalesce(l.\(ProjectionViews.quoted($0.name)), n.\(ProjectionViews.quoted($0.name)))" }.joined(separator: ", ")
+    let order =
+      keys.isEmpty
+      ? "1, 2"
+      : keys.map { "coalesce(l.\(ProjectionViews.quoted($0.name)), n.\(ProjectionViews.quoted($0.name)))" }.joined(
+        separator: ", ")
     return """
       SELECT \(rows)
         FROM \(joined)

@@ -173,7 +173,8 @@ extension ProjectionCatalog {
                 end = (try? await lag(of: current, countingTo: 0).end) ?? end
               }
               progress(
-                RebuildProgress(position: here.position, end: end, rate: here.rate(), process: Leaseholder.process,
+                RebuildProgress(
+                  position: here.position, end: end, rate: here.rate(), process: Leaseholder.process,
                   waitsForCode: false))
             }
           }

@@ -18,10 +18,12 @@ extension ProjectionCatalog {
     defer { connection.close() }
     try await connection.inTransaction { _ in
       // The tables first, as a runner takes them: his last transaction ends before, his next one finds no checkpoint.
-      try await connection.script("DROP SCHEMA IF EXISTS \(ProjectionViews.quoted(build.tableSchema(of: store))) CASCADE")
+      try await connection.script(
+        "DROP SCHEMA IF EXISTS \(ProjectionViews.quoted(build.tableSchema(of: store))) CASCADE")
       let locked = try await connection.execute(queries.lockBuilds, Parameters(name))
       // Switched to at the same moment: then its views went with the tables, so nothing of this may stay.
-      guard locked.indices.contains(where: { locked.int32($0, 0) == build.number && locked.text($0, 1) == role.rawValue })
+      guard
+        locked.indices.contains(where: { locked.int32($0, 0) == build.number && locked.text($0, 1) == role.rawValue })
       else { throw ProjectionError.noBuild(name: name, role) }
       try await connection.execute(queries.remove, Parameters(Int32(build.number)))
     }
@@ -34,7 +36,8 @@ extension ProjectionCatalog {
   public func reset(_ name: String) async throws {
     let build = try await build(of: name, as: .live)
     guard !build.isEngaged else {
-      throw ProjectionError.invalid("\(name) is inline: it is rebuilt beside the live one, with `esctl projections rebuild`")
+      throw ProjectionError.invalid(
+        "\(name) is inline: it is rebuilt beside the live one, with `esctl projections rebuild`")
     }
     let connection = try await Connection.connect(log.configuration.connection)
     defer { connection.close() }

@@ -29,7 +29,8 @@ extension ProjectionCatalog {
     return rows.indices.compactMap { row in
       guard let role = ProjectionBuild.Role(rawValue: rows.text(row, 2)) else { return nil }
       return SkippedEvent(
-        projection: rows.text(row, 0), build: Int(rows.int32(row, 1)), role: role, position: Position(rows.int64(row, 3)),
+        projection: rows.text(row, 0), build: Int(rows.int32(row, 1)), role: role,
+        position: Position(rows.int64(row, 3)),
         stream: rows.text(row, 4), version: Int(rows.int64(row, 5)), type: rows.text(row, 6), id: rows.uuid(row, 7),
         problem: rows.text(row, 8), at: rows.date(row, 9))
     }

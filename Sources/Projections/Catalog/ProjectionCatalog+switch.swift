@@ -48,7 +48,8 @@ extension ProjectionCatalog {
   }
 
   private func exchange(
-    _ name: String, bringing build: ProjectionBuild, leaving other: ProjectionBuild.Role, within timeout: Duration, _ code: [Definition]
+    _ name: String, bringing build: ProjectionBuild, leaving other: ProjectionBuild.Role, within timeout: Duration,
+    _ code: [Definition]
   ) async throws {
     let deadline = ContinuousClock.now + timeout
     let definition = try await definition(of: build, in: code)
@@ -58,10 +59,13 @@ extension ProjectionCatalog {
       do {
         if try await tryExchange(name, build, definition, leaving: other) { return }
         guard ContinuousClock.now < deadline else {
-          throw ProjectionError.busy(name: name, what: "the last events of the new build, or a transaction that is older than it,")
+          throw ProjectionError.busy(
+            name: name, what: "the last events of the new build, or a transaction that is older than it,")
         }
       } catch let error as PostgreSQLError where error.sqlState == "55P03" || error.sqlState == "ESP01" {
-        guard ContinuousClock.now < deadline else { throw ProjectionError.busy(name: name, what: "the views or tables") }
+        guard ContinuousClock.now < deadline else {
+          throw ProjectionError.busy(name: name, what: "the views or tables")
+        }
       }
       try await Task.sleep(for: pause)
       pause = min(pause * 2, .milliseconds(250))
@@ -104,7 +108,8 @@ extension ProjectionCatalog {
       if holdsAppends { try await connection.execute(queries.lockLog) }
       try await lockTables(of: current, on: connection)
       let locked = try await connection.execute(queries.lockBuilds, Parameters(name))
-      let roles = Dictionary(locked.indices.map { (Int(locked.int32($0, 0)), locked.text($0, 1)) }, uniquingKeysWith: { $1 })
+      let roles = Dictionary(
+        locked.indices.map { (Int(locked.int32($0, 0)), locked.text($0, 1)) }, uniquingKeysWith: { $1 })
       guard roles[current.number] == current.role.rawValue else { return false }
       let live = roles.first { $0.value == ProjectionBuild.Role.live.rawValue }?.key
       guard live == old?.number else { return false }
@@ -116,7 +121,9 @@ extension ProjectionCatalog {
       guard try await connection.execute(queries.oldSnapshots, Parameters(Int32(current.number))).isEmpty else {
         return false
       }
-      if current.kind != .external { try await ProjectionViews(catalog: self, name: name).show(current, on: connection) }
+      if current.kind != .external {
+        try await ProjectionViews(catalog: self, name: name).show(current, on: connection)
+      }
       if let old {
         try await connection.execute(queries.setRole, Parameters(Int32(old.number), other.rawValue))
         if old.isEngaged { try await connection.execute(queries.engage, Parameters(Int32(old.number), false)) }
@@ -163,7 +170,9 @@ extension ProjectionCatalog {
   ) async throws -> Bool {
     let end = try await connection.execute(queries.end).int64(0, 0)
     let from = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number))).int64(0, 0)
-    guard try await connection.execute(queries.checkpoints, Parameters(Int32(build.number))).count == 1 else { return false }
+    guard try await connection.execute(queries.checkpoints, Parameters(Int32(build.number))).count == 1 else {
+      return false
+    }
     guard from < end else { return true }
     guard let definition else { return false }
     return try await apply(build, definition, after: from, upTo: end, atMost: 200, on: connection)

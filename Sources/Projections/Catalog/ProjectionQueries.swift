@@ -51,7 +51,8 @@ struct ProjectionQueries: Sendable {
     lag = statement(SQL.`queries/projection_lag`)
     create = statement(SQL.`queries/create_projection_build`)
     remove = statement("DELETE FROM :\"schema\".projection_builds WHERE build = $1")
-    checkpoints = statement("SELECT part, position FROM :\"schema\".projection_checkpoints WHERE build = $1 ORDER BY part")
+    checkpoints = statement(
+      "SELECT part, position FROM :\"schema\".projection_checkpoints WHERE build = $1 ORDER BY part")
     lockCheckpoint = statement(
       "SELECT position FROM :\"schema\".projection_checkpoints WHERE build = $1 AND part = -1 FOR UPDATE")
     advance = statement(SQL.`queries/advance_projection`)

@@ -23,7 +23,9 @@ struct ProjectionViews {
       readers.formUnion(relations.textArray(row, 5))
       if isView, !(isTable && fits) {
         let dependents = relations.textArray(row, 4)
-        guard dependents.isEmpty else { throw ProjectionError.dependents(view: "\(views).\(relation)", dependents: dependents) }
+        guard dependents.isEmpty else {
+          throw ProjectionError.dependents(view: "\(views).\(relation)", dependents: dependents)
+        }
         try await connection.script("DROP VIEW \(view)")
       }
       if isTable { shown.append(relation) }
@@ -41,7 +43,9 @@ struct ProjectionViews {
         COMMENT ON VIEW \(view) IS 'projection \(name)'
         """)
       for reader in readers { try await connection.script("GRANT SELECT ON \(view) TO \(reader)") }
-      for role in ["reader", "writer"] { try await grant("SELECT ON \(view)", to: "\(catalog.store.name)_\(role)", connection) }
+      for role in ["reader", "writer"] {
+        try await grant("SELECT ON \(view)", to: "\(catalog.store.name)_\(role)", connection)
+      }
     }
   }
 

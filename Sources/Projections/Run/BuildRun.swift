@@ -138,7 +138,8 @@ struct BuildRun: Sendable {
       try await catalog.switchOver(build.name, within: .seconds(30), codeOf: [definition])
     } catch let error as ProjectionError {
       // It stays beside the live one, complete and kept up to date: a person decides.
-      options.logger.error("A projection did not go live", metadata: ["projection": "\(build.name)", "error": "\(error)"])
+      options.logger.error(
+        "A projection did not go live", metadata: ["projection": "\(build.name)", "error": "\(error)"])
       try await log.pool.execute(queries.setGoesLive, Parameters(Int32(build.number), false))
     }
   }

@@ -33,7 +33,9 @@ actor Leaseholder {
     return "\(host):\(getpid())"
   }()
 
-  private var milliseconds: Int64 { duration.components.seconds * 1000 + duration.components.attoseconds / 1_000_000_000_000_000 }
+  private var milliseconds: Int64 {
+    duration.components.seconds * 1000 + duration.components.attoseconds / 1_000_000_000_000_000
+  }
 
   /// - Returns: The lease's epoch; `nil`: somebody else runs it.
   func take(_ build: ProjectionBuild) async throws -> Int64? {

@@ -160,7 +160,8 @@ package struct ModelStatements: Sendable {
     case "21000":
       problem += "; it changes a row twice for one set of events: GROUP BY the row's key, or use `-- on each:`"
     case _ where state.hasPrefix("22"):
-      problem += "; a cast or a computation does not fit the data of \(events.count == 1 ? "it" : "one of these events")"
+      problem +=
+        "; a cast or a computation does not fit the data of \(events.count == 1 ? "it" : "one of these events")"
     default: break
     }
     return ReadModelError(.apply, file: model.file, line: line(of: error, in: sql) ?? sql.line, problem)

@@ -45,7 +45,9 @@ final class ProjectionLag: Contestant {
   }
 
   private func rebuildOnce() async throws {
-    if try await catalog.builds(of: "balance").contains(where: { $0.role == .new }) { try await catalog.abandon("balance") }
+    if try await catalog.builds(of: "balance").contains(where: { $0.role == .new }) {
+      try await catalog.abandon("balance")
+    }
     _ = try await ProjectionCatalog(writer).rebuild("balance")
   }
 

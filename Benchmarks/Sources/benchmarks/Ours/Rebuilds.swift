@@ -15,7 +15,9 @@ final class Rebuilds: Contestant {
   }
 
   func prepareRound() async throws {
-    if try await catalog.builds(of: "balance").contains(where: { $0.role == .new }) { try await catalog.abandon("balance") }
+    if try await catalog.builds(of: "balance").contains(where: { $0.role == .new }) {
+      try await catalog.abandon("balance")
+    }
   }
 
   func run(for duration: Duration) async throws -> Sample {

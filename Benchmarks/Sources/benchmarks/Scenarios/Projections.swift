@@ -18,7 +18,8 @@ extension Scenario {
 
   static let projectionLag = Scenario(
     name: "projection-lag", ours: "1,000 appends/s: from append returned to its row visible",
-    yardstick: "the same to its arrival at a subscription", comparisons: [
+    yardstick: "the same to its arrival at a subscription",
+    comparisons: [
       .latency(percentile: 50, atMost: nil), .latency(percentile: 99, atMost: nil),
     ], mostRounds: 7
   ) { stage in
@@ -30,7 +31,8 @@ extension Scenario {
 
   static let rebuildLag = Scenario(
     name: "rebuild-lag", ours: "500 appends/s while the model is rebuilt: from append returned to its row visible",
-    yardstick: "the same without a rebuild", comparisons: [
+    yardstick: "the same without a rebuild",
+    comparisons: [
       .latency(percentile: 50, atMost: nil), .latency(percentile: 99, atMost: nil),
       .latency(percentile: 100, atMost: nil),
     ], mostRounds: 3

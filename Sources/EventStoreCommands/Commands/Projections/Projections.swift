@@ -94,7 +94,9 @@ struct ProjectionLine {
 
   static func all(_ catalog: ProjectionCatalog, of name: String? = nil) async throws -> [ProjectionLine] {
     let builds = try await catalog.builds(of: name)
-    if let name, builds.isEmpty { throw ProjectionError.notFound(name: name, known: Set(try await catalog.builds().map(\.name)).sorted()) }
+    if let name, builds.isEmpty {
+      throw ProjectionError.notFound(name: name, known: Set(try await catalog.builds().map(\.name)).sorted())
+    }
     var lines: [ProjectionLine] = []
     for build in builds { lines.append(ProjectionLine(build: build, lag: try await catalog.lag(of: build))) }
     return lines
@@ -137,7 +139,8 @@ struct ProjectionsShow: AsyncParsableCommand {
           let text = try await catalog.source(of: shown.build)
         else { throw CommandFailure(.notFound, "noSource", "projection \(name) is in code: it has no file") }
         if store.json {
-          output.line(.object([("name", .string(name)), ("version", .integer(shown.build.version)), ("source", .string(text))]))
+          output.line(
+            .object([("name", .string(name)), ("version", .integer(shown.build.version)), ("source", .string(text))]))
         } else {
           output.text(text)
         }

@@ -18,7 +18,8 @@ extension StoreOptions {
     try await withLog(access) { log in
       try await body(CommandEnvironment.catalog(log))
       let output = StandardOutput()
-      output.line(json ? .object([("name", .string(name)), ("done", .string(action))]) : .null, or: "\(name): \(said)", json)
+      output.line(
+        json ? .object([("name", .string(name)), ("done", .string(action))]) : .null, or: "\(name): \(said)", json)
       output.flush()
     }
   }
@@ -286,7 +287,9 @@ struct SkippedShow: AsyncParsableCommand {
           }
           output.line(.object(members))
         } else {
-          output.line("\(event.type), \(event.stream) version \(event.version), position \(event.position), \(event.role.rawValue) build")
+          output.line(
+            "\(event.type), \(event.stream) version \(event.version), position \(event.position), \(event.role.rawValue) build"
+          )
           output.line("skipped  \(Timestamp.text(event.at))")
           output.line("problem  \(event.problem)")
           if let recorded, case .success(let payload) = recorded.payload, payload.content == .json {
@@ -323,7 +326,9 @@ struct SkippedRetry: AsyncParsableCommand {
 
   func validate() throws {
     guard (position == nil) == all else { throw ValidationError("give --position or --all") }
-    if let position, Position(position) == nil { throw ValidationError("--position \(position): expected a number from 0") }
+    if let position, Position(position) == nil {
+      throw ValidationError("--position \(position): expected a number from 0")
+    }
   }
 
   func run() async throws {

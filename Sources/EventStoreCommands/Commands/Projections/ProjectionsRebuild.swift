@@ -122,11 +122,14 @@ struct ProjectionsCompare: AsyncParsableCommand {
 
   private func print(_ result: ProjectionComparison, _ output: StandardOutput) {
     output.line(
-      "\(name): live version \(result.liveVersion), \(other) version \(result.newVersion), both at position \(result.position)")
+      "\(name): live version \(result.liveVersion), \(other) version \(result.newVersion), both at position \(result.position)"
+    )
     for table in result.tablesOnlyInLive { output.line("table \(table): only in live") }
     for table in result.tablesOnlyInNew { output.line("table \(table): only in \(other)") }
     for table in result.tables {
-      output.line("table \(table.table): \(Quantity.count(table.rowsInLive)) rows live, \(Quantity.count(table.rowsInNew)) \(other)")
+      output.line(
+        "table \(table.table): \(Quantity.count(table.rowsInLive)) rows live, \(Quantity.count(table.rowsInNew)) \(other)"
+      )
       for column in table.columnsOnlyInLive { output.line("  column \(column): only in live") }
       for column in table.columnsOnlyInNew { output.line("  column \(column): only in \(other)") }
       for column in table.columnsOfOtherType { output.line("  column \(column) (compared as text)") }
@@ -159,7 +162,8 @@ struct ProjectionsCompare: AsyncParsableCommand {
           result.tables.map { table in
             .object([
               ("table", .string(table.table)), ("same", .boolean(table.isSame)),
-              ("columnsOnlyInLive", names(table.columnsOnlyInLive)), ("columnsOnlyInNew", names(table.columnsOnlyInNew)),
+              ("columnsOnlyInLive", names(table.columnsOnlyInLive)),
+              ("columnsOnlyInNew", names(table.columnsOnlyInNew)),
               ("columnsOfOtherType", names(table.columnsOfOtherType)), ("rowsInLive", .integer(table.rowsInLive)),
               ("rowsInNew", .integer(table.rowsInNew)), ("rowsOnlyInLive", .integer(table.rowsOnlyInLive)),
               ("rowsOnlyInNew", .integer(table.rowsOnlyInNew)), ("rowsThatDiffer", .integer(table.rowsThatDiffer)),

@@ -36,7 +36,9 @@ struct ProjectionsCheck: AsyncParsableCommand {
           ]))
       } else {
         try await warnOfUnknownTypes(model, log)
-        output.line("\(model.name) version \(model.version): \(tables.count == 1 ? "table" : "tables") \(tables.joined(separator: ", "))")
+        output.line(
+          "\(model.name) version \(model.version): \(tables.count == 1 ? "table" : "tables") \(tables.joined(separator: ", "))"
+        )
       }
       output.flush()
     }
@@ -130,7 +132,8 @@ struct ProjectionsRun: AsyncParsableCommand {
           output.line(line.json)
         } else {
           let detail = build.failure.map { ": \($0)" } ?? " at position \(build.position)"
-          output.line("\(build.name) version \(build.version) (\(build.role.rawValue)) \(build.state.rawValue)\(detail)")
+          output.line(
+            "\(build.name) version \(build.version) (\(build.role.rawValue)) \(build.state.rawValue)\(detail)")
         }
         output.flush()
       }
@@ -143,7 +146,8 @@ struct ProjectionsRun: AsyncParsableCommand {
 
   private func isDone(_ builds: [ProjectionBuild], _ catalog: ProjectionCatalog) async throws -> Bool {
     for build in builds where build.failure == nil && build.pausedAt == nil {
-      guard build.kind == .sql || CommandEnvironment.current.projections.contains(where: { $0.name == build.name }) else { continue }
+      guard build.kind == .sql || CommandEnvironment.current.projections.contains(where: { $0.name == build.name })
+      else { continue }
       guard build.caughtUpAt != nil, !(build.role == .new && build.goesLive) else { return false }
       guard try await catalog.lag(of: build, countingTo: 1).events == 0 else { return false }
     }
@@ -216,7 +220,8 @@ struct ProjectionsStatus: AsyncParsableCommand {
       output.text(table.text(for: output.terminal))
       for line in lines {
         if let failure = line.build.failure {
-          output.line(output.terminal.styled("\(line.build.name) version \(line.build.version) has stopped: \(failure)", .red))
+          output.line(
+            output.terminal.styled("\(line.build.name) version \(line.build.version) has stopped: \(failure)", .red))
           output.line("  mend the cause, then: esctl projections resume \(line.build.name)")
         } else if line.build.role == .new, line.build.caughtUpAt != nil {
           output.line(
@@ -251,7 +256,9 @@ struct ProjectionsWait: AsyncParsableCommand {
 
   func validate() throws {
     guard timeout >= 0, timeout <= 86_400 else { throw ValidationError("--timeout: expected 0 to 86400 seconds") }
-    if let position, Position(position) == nil { throw ValidationError("--position \(position): expected a number from 0") }
+    if let position, Position(position) == nil {
+      throw ValidationError("--position \(position): expected a number from 0")
+    }
   }
 
   func run() async throws {
