@@ -77,7 +77,13 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: settings),
-    .target(name: "EventStoreTesting", dependencies: ["EventStore"], swiftSettings: settings),
+    .target(
+      name: "EventStoreTesting",
+      dependencies: [
+        "EmbeddedPostgreSQL", "EventStore", "PostgreSQL", "Projections", "Replay",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: settings),
     .target(
       name: "EventStoreCommands",
       dependencies: [
@@ -112,7 +118,7 @@ let package = Package(
       name: "ReplayTests", dependencies: ["EventStore", "PostgreSQL", "Replay", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "ProjectionsTests",
-      dependencies: ["EventStore", "PostgreSQL", "Projections", "Replay", "TestSupport"],
+      dependencies: ["EventStore", "EventStoreTesting", "PostgreSQL", "Projections", "Replay", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",

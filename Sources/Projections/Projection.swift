@@ -83,6 +83,19 @@ public struct ProjectionBatch: Sendable {
   /// Whether notifications and outgoing calls are wanted: not while history is replayed, unless that was asked for.
   public let sideEffects: Bool
 
+  init(events: [RecordedEvent], build: Int, codec: EventCodec, isLive: Bool, sideEffects: Bool) {
+    self.events = events
+    self.build = build
+    self.codec = codec
+    self.isLive = isLive
+    self.sideEffects = sideEffects
+  }
+
+  /// For tests: a batch as the live build gets it.
+  public init(_ events: [RecordedEvent], codec: EventCodec = EventCodec()) {
+    self.init(events: events, build: 0, codec: codec, isLive: true, sideEffects: true)
+  }
+
   /// An event as one of an aggregate's, raised by the upcasters.
   ///
   /// - Throws: `CodecError`; a shredded payload is `payload(.shredded)`: then the projection decides.

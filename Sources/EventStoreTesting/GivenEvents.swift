@@ -1,0 +1,187 @@
+internal import EmbeddedPostgreSQL
+public import EventStore
+internal import FoundationEssentials
+internal import Glibc
+public import PostgreSQL
+public import Projections
+public import Replay
+internal import SystemPackage
+
+/// A test of one projection: the events that have happened, and the rows that they must lead to.
+///
+/// ```swift
+/// @Test func balances() async throws {
+///   try await GivenEvents(
+///     .json("account-1", "account.deposited", #"{"amount":"12.50"}"#),
+///     .json("account-1", "account.withdrawn", #"{"amount":"2.50"}"#)
+///   )
+///   .when(ReadModel(text, file: "balance.sql"))
+///   .then("balance", #"{"account":"account-1","balance":10.00}"#)
+/// }
+/// ```
+///
+/// By PostgreSQL itself, in a transaction that is never committed. Without a server of your own a private one is started,
+/// in the folder for temporary files, and kept for the next tests.
+public struct GivenEvents: Sendable {
+  /// An event of a test.
+  public struct Given: Sendable {
+    let stream: StreamName
+    let event: EventData
+
+    public init(_ stream: StreamName, _ event: EventData) {
+      self.stream = stream
+      self.event = event
+    }
+
+    /// An event with a payload in JSON.
+    public static func json(_ stream: StreamName, _ type: String, _ payload: String) -> Given {
+      Given(stream, EventData(type: type, payload: .json(payload)))
+    }
+
+    /// An aggregate's event, as it is stored.
+    public static func event<E: AggregateEvent>(_ stream: StreamName, _ event: E) throws -> Given {
+      Given(stream, try EventCodec().encode(event))
+    }
+  }
+
+  private let events: [RecordedEvent]
+  private let server: TestServer
+
+  /// - Parameter url: A server with a migrated store in `schema`. Default: a private one.
+  public init(_ events: Given..., url: String? = nil, schema: SchemaName = "eventstore") {
+    var versions: [StreamName: Int] = [:]
+    self.events = events.enumerated().map { index, given in
+      versions[given.stream, default: 0] += 1
+      return RecordedEvent(
+        id: given.event.id, stream: given.stream, version: versions[given.stream] ?? 1,
+        position: Position(Int64(index + 1)), type: given.event.type, schemaVersion: given.event.schemaVersion,
+        recordedAt: Date(timeIntervalSince1970: Double(index)), occurredAt: given.event.occurredAt,
+        metadata: given.event.metadata, payload: .success(given.event.payload))
+    }
+    server = url.map { .given($0, schema) } ?? .own
+  }
+
+  /// Applies the events by a file's statements: all at once, and one by one, which must lead to the same rows.
+  ///
+  /// - Throws: `ReadModelError`, ``UnexpectedOutcome``.
+  public func when(_ model: ReadModel, codec: EventCodec = EventCodec()) async throws -> Projected {
+    let setUp: @Sendable (Connection, SchemaName) async throws -> ModelStatements = { connection, store in
+      try await ModelStatements.create(model.setup, of: model, on: connection)
+      let statements = try await ModelStatements(model, tableSchema: Self.schema, on: connection, store: store, codec)
+      try await statements.check(on: connection)
+      return statements
+    }
+    let together = try await inTransaction { connection, store in
+      let statements = try await setUp(connection, store)
+      try await statements.finish(statements.send(try statements.encode(events), on: connection))
+      return try await Self.rows(on: connection)
+    }
+    let singly = try await inTransaction { connection, store in
+      let statements = try await setUp(connection, store)
+      for event in events { try await statements.finish(statements.send(try statements.encode([event]), on: connection)) }
+      return try await Self.rows(on: connection)
+    }
+    guard together == singly else {
+      throw UnexpectedOutcome("applied as one set: \(together); applied one by one: \(singly)")
+    }
+    return Projected(rows: together)
+  }
+
+  /// Applies the events by a projection in code: all at once, and one by one, which must lead to the same rows.
+  public func when(_ projection: some Projection, codec: EventCodec = EventCodec()) async throws -> Projected {
+    let own = events.filter { event in
+      (projection.filter.categories.isEmpty || projection.filter.categories.contains(event.stream.category))
+        && (projection.filter.types.isEmpty || projection.filter.types.contains(event.type))
+    }
+    func apply(_ batches: [[RecordedEvent]]) async throws -> [String: [String]] {
+      try await inTransaction { connection, _ in
+        let transaction = Transaction(connection)
+        try await projection.createTables(in: transaction)
+        try await projection.createIndexes(in: transaction)
+        for batch in batches where !batch.isEmpty {
+          try await projection.apply(ProjectionBatch(batch, codec: codec), in: transaction)
+        }
+        return try await Self.rows(on: connection)
+      }
+    }
+    let together = try await apply([own])
+    let singly = try await apply(own.map { [$0] })
+    guard together == singly else {
+      throw UnexpectedOutcome("applied as one batch: \(together); applied one by one: \(singly)")
+    }
+    return Projected(rows: together)
+  }
+
+  // MARK: The database
+
+  private static let schema = "eventstore_test_of_a_projection"
+
+  private func inTransaction<R>(_ body: (Connection, SchemaName) async throws -> R) async throws -> R {
+    let (url, store) = try await server.address()
+    let connection = try await Connection.connect(ConnectionConfiguration(url))
+    // Never committed.
+    defer { connection.close() }
+    try await connection.script(
+      """
+      BEGIN;
+      CREATE SCHEMA \(Self.schema);
+      \(ModelStatements.settings("LOCAL", searchPath: "\(Self.schema), pg_temp"))
+      """)
+    return try await body(connection, store)
+  }
+
+  /// As JSON, by table, ordered by their text.
+  private static func rows(on connection: Connection) async throws -> [String: [String]] {
+    var rows: [String: [String]] = [:]
+    let tables = try await connection.execute(
+      Statement("SELECT tablename::text FROM pg_tables WHERE schemaname = $1"), Parameters(schema))
+    for table in tables.indices {
+      let name = tables.text(table, 0)
+      let found = try await connection.execute(
+        Statement("SELECT row_to_json(t.*)::text FROM \"\(name)\" t ORDER BY 1"))
+      rows[name] = found.indices.map { found.text($0, 0) }
+    }
+    return rows
+  }
+}
+
+/// What a projection made of the events of a test.
+public struct Projected: Sendable {
+  /// Rows as JSON, by table, ordered by their text.
+  public let rows: [String: [String]]
+
+  /// A table has these rows, in any order: compared as JSON text, as PostgreSQL writes it.
+  ///
+  /// - Throws: ``UnexpectedOutcome``.
+  @discardableResult
+  public func then(_ table: String, _ expected: String...) throws -> Projected {
+    guard let found = rows[table] else {
+      throw UnexpectedOutcome("there is no table \(table); there are: \(rows.keys.sorted().joined(separator: ", "))")
+    }
+    guard found.sorted() == expected.sorted() else {
+      throw UnexpectedOutcome("table \(table): expected \(expected.sorted()), found \(found.sorted())")
+    }
+    return self
+  }
+}
+
+/// Where tests of projections run.
+private enum TestServer {
+  case given(String, SchemaName)
+  case own
+
+  /// Started once a process, and found running by the next.
+  private static let started = Task {
+    let folder = FileManager.default.temporaryDirectory.path + "/eventstore-testing-\(getuid())"
+    let url = try await EmbeddedCluster(directory: FilePath(folder)).start()
+    try await Migrator(ConnectionConfiguration(url)).migrateIfNeeded()
+    return url
+  }
+
+  func address() async throws -> (url: String, schema: SchemaName) {
+    switch self {
+    case .given(let url, let schema): return (url, schema)
+    case .own: return (try await Self.started.value, "eventstore")
+    }
+  }
+}
