@@ -24,6 +24,12 @@ struct ScratchStore {
   func drop() async throws {
     let connection = try await Connection.connect(connection)
     defer { connection.close() }
-    try await connection.script("SET client_min_messages = warning; DROP SCHEMA IF EXISTS \(schema) CASCADE")
+    try await connection.script("SET client_min_messages = warning")
+    // With what its projections have made.
+    let schemas = try await connection.execute(Self.schemas, Parameters(schema.name))
+    for row in schemas.indices { try await connection.script("DROP SCHEMA \(schemas.text(row, 0)) CASCADE") }
   }
+
+  private static let schemas = Statement(
+    "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname ~ ('^' || $1 || '(_views|_[a-z0-9_]+_[0-9]+)?$')")
 }

@@ -9,8 +9,9 @@ struct Demo: AsyncParsableCommand {
     abstract: "The main job, end to end, with every figure checked.",
     discussion: """
       Eight writers append sealed events to many streams while a subscriber follows; then streams and a category are \
-      read, aggregates loaded by way of snapshots, replayed at versions and times, and the whole log folded into a read \
-      model: all compared with what the writers know. Works in a schema of its own (esctl_demo), made anew at each run.
+      read, aggregates loaded by way of snapshots, replayed at versions and times, the whole log folded into a read \
+      model, and that model run, rebuilt in a second version beside the first, compared and switched, while others read \
+      and append: all compared with what the writers know. Works in a schema of its own (esctl_demo), made anew at each run.
 
       Example:
         esctl demo
@@ -57,6 +58,8 @@ struct Demo: AsyncParsableCommand {
           esctl history account-7 --schema esctl_demo
           esctl replay account-7 --at-version 20 --schema esctl_demo
           esctl snapshots list --limit 5 --schema esctl_demo
+          esctl projections list --schema esctl_demo
+          esctl projections compare balance --previous --schema esctl_demo
           esctl log --schema esctl_demo --follow
           esctl append account-1 --type account.opened --data '{"owner":"Ada"}' --expect none
           esctl doctor
@@ -129,6 +132,7 @@ struct DemoRun {
     checks += try await readBack(log, books)
     checks += try await DemoReplay(log: log, books: expected(books), store: store).run()
     checks.append(try await sealed(log))
+    checks += try await DemoProjections(log: log, books: expected(books), store: store).run()
     return checks
   }
 

@@ -84,47 +84,72 @@ struct BuildRun: Sendable {
   private func follow(_ target: BuildTarget, _ goal: Goal) async throws {
     guard var checkpoint = try await checkpoint() else { return }
     if try await loadsInParallel(checkpoint) { checkpoint.whole = try await load(target, checkpoint) }
-    var state = try await catalog.build(numbered: build.number)
     let writer = try await PartWriter(target, known: [PartWriter.whole: checkpoint.whole])
     let reader = ChunkReader(
       log, after: Position(checkpoint.whole), definition.filter, mostEvents: options.batchEvents(definition))
-    var lastSettled = ContinuousClock.now
+    var end = EndOfLog(state: try await catalog.build(numbered: build.number))
     var step = try await reader.next()
     while true {
       try Task.checkCancellation()
       switch step {
-      case .events(let events):
+      case .events(let events, isLast: false):
         async let next = reader.next()
-        let reached = events.last?.position.rawValue ?? checkpoint.whole
-        try await writer.apply(events, reached: reached)
-        checkpoint.whole = reached
-        progress.applied(events.count, at: Position(reached))
+        try await apply(events, writer, &checkpoint)
         step = try await next
+      case .events(let events, isLast: true):
+        try await apply(events, writer, &checkpoint)
+        if try await reached(&end, target, goal, reader, writer, &checkpoint) { return }
+        step = try await reader.next()
       case .caughtUp:
-        let isDue = lastSettled.duration(to: .now) > .seconds(1) || state?.caughtUpAt == nil
-        if isDue {
-          lastSettled = .now
-          // Past events that are none of its own, so that its lag is seen to be none.
-          let settled = try await reader.settled().rawValue
-          if settled > checkpoint.whole {
-            try await writer.apply([], reached: settled)
-            checkpoint.whole = settled
-            progress.applied(0, at: Position(settled))
-          }
-        }
-        if let current = state, current.caughtUpAt == nil || (current.role == .new && current.goesLive) {
-          try await caughtUp(current, target)
-          state = try await catalog.build(numbered: build.number)
-        } else if let current = state, current.isInline, current.role == .live {
-          // After a pause: it goes back to where it belongs.
-          if current.isEngaged { return }
-          if try await engaged(current) { return }
-        } else if case .caughtUp = goal {
-          return
-        }
+        if try await reached(&end, target, goal, reader, writer, &checkpoint) { return }
         step = try await reader.next()
       }
     }
+  }
+
+  private func apply(
+    _ events: [RecordedEvent], _ writer: PartWriter, _ checkpoint: inout Checkpoint
+  ) async throws {
+    let reached = events.last?.position.rawValue ?? checkpoint.whole
+    try await writer.apply(events, reached: reached)
+    checkpoint.whole = reached
+    progress.applied(events.count, at: Position(reached))
+  }
+
+  /// What is known when the end of the log is met.
+  private struct EndOfLog {
+    var state: ProjectionBuild?
+    var lastSettled = ContinuousClock.now
+  }
+
+  /// - Returns: Whether the run is over.
+  private func reached(
+    _ end: inout EndOfLog, _ target: BuildTarget, _ goal: Goal, _ reader: ChunkReader, _ writer: PartWriter,
+    _ checkpoint: inout Checkpoint
+  ) async throws -> Bool {
+    if end.lastSettled.duration(to: .now) > .seconds(1) || end.state?.caughtUpAt == nil {
+      end.lastSettled = .now
+      // Past events that are none of its own, so that its lag is seen to be none.
+      let settled = try await reader.settled().rawValue
+      if settled > checkpoint.whole {
+        try await writer.apply([], reached: settled)
+        checkpoint.whole = settled
+        progress.applied(0, at: Position(settled))
+      }
+    }
+    if let state = end.state, state.isUnfinished {
+      try await caughtUp(state, target)
+      end.state = try await catalog.build(numbered: build.number)
+      if end.state?.isUnfinished == true { return false }
+    }
+    guard let state = end.state else { return true }
+    if state.isInline, state.role == .live {
+      // After a pause it goes back to where it belongs.
+      if state.isEngaged { return true }
+      return try await engaged(state)
+    }
+    if case .caughtUp = goal { return true }
+    return false
   }
 
   /// The build has met the end of the log: for the first time, or again after its indexes were made.
@@ -181,9 +206,10 @@ struct BuildRun: Sendable {
     var last = parts.values.min() ?? checkpoint.whole
     let reader = ChunkReader(log, after: Position(last), definition.filter, mostEvents: options.loadEvents)
     var step = try await reader.next()
-    while case .events(let events) = step {
+    while case .events(let events, let isLast) = step {
       try Task.checkCancellation()
-      async let next = reader.next()
+      // At the end the reader rests: what has settled must not be later than what is applied.
+      async let next = isLast ? .caughtUp : reader.next()
       let reached = events.last?.position.rawValue ?? last
       var shares = [[RecordedEvent]](repeating: [], count: writers.count)
       for event in events { shares[Int(PartWriter.part(of: event.stream) % count)].append(event) }
@@ -211,6 +237,11 @@ struct BuildRun: Sendable {
   private var overtaken: PostgreSQLError {
     PostgreSQLError(.server, "the checkpoint of build \(build.number) is not where it was", sqlState: "ESP01")
   }
+}
+
+extension ProjectionBuild {
+  /// At the end of the log there is something left to do.
+  fileprivate var isUnfinished: Bool { caughtUpAt == nil || (role == .new && goesLive) }
 }
 
 /// How far a run has come, for whoever shows it.

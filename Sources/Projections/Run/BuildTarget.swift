@@ -1,4 +1,5 @@
 internal import EventStore
+internal import FoundationEssentials
 internal import PostgreSQL
 internal import Replay
 
@@ -27,7 +28,7 @@ struct BuildTarget: Sendable {
           model, tableSchema: build.tableSchema(of: log.configuration.schema), on: connection,
           store: log.configuration.schema, codec)
       }
-      try await makeTables(build, definition, statements, connection, log.configuration.schema)
+      try await makeTables(build, definition, statements, connection, log)
     }
     return BuildTarget(
       log: log, build: build, definition: definition, codec: codec, queries: queries, statements: statements,
@@ -55,16 +56,27 @@ struct BuildTarget: Sendable {
 
   func connect() async throws -> Connection { try await Self.connect(to: build, log) }
 
-  private static let schemaExists = Statement("SELECT to_regnamespace(quote_ident($1)) IS NOT NULL")
+  private static let comment = Statement(
+    "SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace WHERE nspname = $1")
 
   private static func makeTables(
     _ build: ProjectionBuild, _ definition: Definition, _ statements: ModelStatements?, _ connection: Connection,
-    _ store: SchemaName
+    _ log: PostgreSQLEventLog
   ) async throws {
-    let schema = build.tableSchema(of: store)
-    guard try await !connection.execute(schemaExists, Parameters(schema)).bool(0, 0) else { return }
+    let schema = build.tableSchema(of: log.configuration.schema)
+    // Of another store that had this one's name, it would be full of other events.
+    let ours = "projection \(build.name), build \(build.number) of store \(log.storeID.uuidString.lowercased())"
+    let found = try await connection.execute(comment, Parameters(schema))
+    if !found.isEmpty {
+      guard found.text(0, 0) == ours else {
+        throw ProjectionFailure(
+          position: nil, stream: nil, version: nil, type: nil,
+          problem: "schema \(schema) is there already, and is not this build's: drop it or rename it", at: .now)
+      }
+      return
+    }
     try await connection.inTransaction { transaction in
-      try await connection.script("CREATE SCHEMA \"\(schema)\"")
+      try await connection.script("CREATE SCHEMA \"\(schema)\"; COMMENT ON SCHEMA \"\(schema)\" IS '\(ours)'")
       switch definition {
       case .sql(let model):
         let late = Set(model.lateIndexes)

@@ -48,8 +48,9 @@ enum Fault {
       // Connections, serialisation and deadlocks, resources (a full disk), locks, an operator's doing, the system; a
       // transaction that idled too long.
       case "08", "40", "53", "55", "57", "58", "25": self = .transient
-      case "21", "22", "23", "42", "P0": self = .event(problem: error.description)
-      default: self = .permanent(problem: error.description)
+      case "21", "22", "23", "42", "P0":
+        self = .event(problem: error.quotesNoValue ? error.description : "SQLSTATE \(state)")
+      default: self = .permanent(problem: "SQLSTATE \(state)")
       }
     }
   }

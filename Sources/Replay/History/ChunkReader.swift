@@ -4,8 +4,9 @@ package import EventStore
 /// read into: a fold, a replay, a projection. Used by one task at a time, which may work on one chunk while the next is read.
 package actor ChunkReader {
   package enum Step: Sendable {
-    case events([RecordedEvent])
-    /// Everything has been read. Of a log that is followed the next call waits; of a range it is the end.
+    /// - isLast: Behind them there was nothing more.
+    case events([RecordedEvent], isLast: Bool)
+    /// Everything has been read, and nothing was left. Of a log that is followed the next call waits; of a range it is the end.
     case caughtUp
   }
 
@@ -53,7 +54,7 @@ package actor ChunkReader {
     while chunk.count < mostEvents, bytes < Self.mostBytes, chunk.isEmpty || start.duration(to: .now) < Self.longest {
       guard var page = try await page() else {
         isAtEnd = true
-        return chunk.isEmpty ? .caughtUp : .events(chunk)
+        return chunk.isEmpty ? .caughtUp : .events(chunk, isLast: true)
       }
       if let admits { page.removeAll { !admits($0) } }
       for event in page {
@@ -61,7 +62,7 @@ package actor ChunkReader {
       }
       chunk = chunk.isEmpty ? page : chunk + page
     }
-    return .events(chunk)
+    return .events(chunk, isLast: false)
   }
 
   private func page() async throws -> [RecordedEvent]? {
@@ -75,7 +76,7 @@ package actor ChunkReader {
     }
   }
 
-  /// After `caughtUp`, of a log that is followed: everything up to here has been read.
+  /// At the end, of a log that is followed: everything up to here has been read.
   package func settled() async throws -> Position {
     guard case .log(let follower) = source else { return .start }
     return try await follower.settled()

@@ -73,7 +73,7 @@ public struct HistoryReplay: Sendable {
     var done = Progress(position: range.after)
     let start = ContinuousClock.now
     var step = try await reader.next()
-    while case .events(let chunk) = step {
+    while case .events(let chunk, _) = step {
       async let next = reader.next()
       var index = 0
       while index < chunk.count {

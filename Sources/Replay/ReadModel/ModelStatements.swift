@@ -147,8 +147,7 @@ package struct ModelStatements: Sendable {
     // Cardinality, data, constraints, names and syntax, raised by a function: the file's and the events'. A full disk is not.
     guard ["21", "22", "23", "42", "P0"].contains(state.prefix(2)) else { return error }
     // Only these messages are sure to quote no value.
-    let message =
-      ["21", "23", "42"].contains(state.prefix(2)) ? error.description : "SQLSTATE \(state)"
+    let message = error.quotesNoValue ? error.description : "SQLSTATE \(state)"
     var problem = "the statement failed on \(events.count) \(events.count == 1 ? "event" : "events")"
     if let first = events.first, let last = events.last {
       problem +=
@@ -194,5 +193,14 @@ package struct ModelStatements: Sendable {
       if error.sqlState == "42P01" { problem += "; a read model sees its own tables and `events`" }
       throw ReadModelError(file: model.file, line: line(of: error, in: sql) ?? sql.line, problem)
     }
+  }
+}
+
+extension PostgreSQLError {
+  /// Whether the server's message cannot hold anything of a row: cardinality and constraints, and names that are not there
+  /// or not allowed. Other messages may quote what a statement was given.
+  package var quotesNoValue: Bool {
+    guard let sqlState else { return true }
+    return ["21", "23"].contains(sqlState.prefix(2)) || ["42P01", "42703", "42501", "42704"].contains(sqlState)
   }
 }

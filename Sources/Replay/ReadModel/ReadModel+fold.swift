@@ -124,7 +124,7 @@ extension ReadModel {
     let reader = ChunkReader(source.sequence, mostEvents: chunk) { $0.time <= until }
     var count = 0
     var step = try await reader.next()
-    while case .events(let events) = step {
+    while case .events(let events, _) = step {
       try Task.checkCancellation()
       async let next = reader.next()
       try await apply(events, to: sessions)

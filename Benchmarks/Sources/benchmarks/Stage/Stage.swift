@@ -71,15 +71,26 @@ actor Stage {
   func clear() async {
     await Task {
       for name in schemas {
-        try? await sql("DROP SCHEMA IF EXISTS \(name) CASCADE; DROP ROLE IF EXISTS \(name)_writer, \(name)_reader")
+        try? await drop(try SchemaName(name))
+        try? await sql("DROP ROLE IF EXISTS \(name)_writer, \(name)_reader")
       }
     }.value
   }
 
   private func drop(_ schema: SchemaName) async throws {
     schemas.insert(schema.name)
-    try await sql("SET client_min_messages = warning; DROP SCHEMA IF EXISTS \(schema) CASCADE")
+    let connection = try await Connection.connect(ConnectionConfiguration(url))
+    defer { connection.close() }
+    try await connection.script("SET client_min_messages = warning")
+    // With what its projections have made.
+    let made = try await connection.execute(Self.made, Parameters(schema.name))
+    for row in made.indices {
+      try await connection.script("DROP SCHEMA \(made.text(row, 0)) CASCADE", timeout: .seconds(600))
+    }
   }
+
+  private static let made = Statement(
+    "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname ~ ('^' || $1 || '(_views|_[a-z0-9_]+_[0-9]+)?$')")
 
   private func sql(_ text: String) async throws {
     let connection = try await Connection.connect(ConnectionConfiguration(url))
