@@ -21,13 +21,18 @@ let package = Package(
     // A bank: its aggregate and its use cases, a service, and an `esctl` that knows its accounts.
     .target(
       name: "Bank",
-      dependencies: [.product(name: "EventStore", package: "eventstore")],
+      dependencies: [
+        .product(name: "EventStore", package: "eventstore"),
+        .product(name: "PostgreSQL", package: "eventstore"),
+        .product(name: "Projections", package: "eventstore"),
+      ],
       swiftSettings: [.swiftLanguageMode(.v6)]),
     .executableTarget(
       name: "bank-service",
       dependencies: [
         "Bank",
         .product(name: "EmbeddedPostgreSQL", package: "eventstore"),
+        .product(name: "Projections", package: "eventstore"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "Logging", package: "swift-log"),
       ],

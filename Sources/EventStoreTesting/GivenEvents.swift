@@ -78,7 +78,9 @@ public struct GivenEvents: Sendable {
     }
     let singly = try await inTransaction { connection, store in
       let statements = try await setUp(connection, store)
-      for event in events { try await statements.finish(statements.send(try statements.encode([event]), on: connection)) }
+      for event in events {
+        try await statements.finish(statements.send(try statements.encode([event]), on: connection))
+      }
       return try await Self.rows(on: connection)
     }
     guard together == singly else {

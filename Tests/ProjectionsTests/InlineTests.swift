@@ -147,6 +147,42 @@ struct InlineTests {
     }
   }
 
+  @Test("by the roles that are made for it: one runs, another appends, a third reads, none needs to own anything")
+  func roles() async throws {
+    let database = try TestDatabase.required
+    let name = try await database.column("SELECT current_database()::text", as: String.self)[0]
+    try await database.sql("GRANT CREATE ON DATABASE \"\(name)\" TO eventstore_projector")
+    func asRole<R>(_ role: String, _ body: (PostgreSQLEventLog) async throws -> R) async throws -> R {
+      try await database.withLog(
+        { $0.connection.connectionString += " options='-c role=\(role)'" }, body)
+    }
+    try await database.withLog { try await $0.append([Model.deposit(1)], to: "account-1", expecting: .noStream) }
+    try await asRole("eventstore_projector") { log in
+      let catalog = ProjectionCatalog(log)
+      try await catalog.register(try Model.model(Self.text()))
+      try await withRunner(log) {
+        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
+      }
+      _ = try await asRole("eventstore_writer") { writer in
+        try await InlineLog(writer).append([Model.deposit(2)], to: "account-1", expecting: .exact(1))
+      }
+      try await asRole("eventstore_reader") { reader in
+        let sum = try await reader.withTransaction { transaction in
+          try await transaction.execute(Statement("SELECT cents FROM eventstore_views.balance")).int64(0, 0)
+        }
+        #expect(sum == 3)
+      }
+      _ = try await catalog.rebuild("balance", with: try Model.model(Self.text(2)), options: quick())
+      #expect(try await catalog.compare("balance").isSame)
+      try await catalog.switchOver("balance")
+      try await catalog.pause("balance")
+      try await catalog.retire("balance")
+      await #expect(throws: AppendError.self) {
+        try await log.append([Model.deposit(2)], to: "account-1", expecting: .any)
+      }
+    }
+  }
+
   @Test("in Swift code; without that code an append is refused")
   func inCode() async throws {
     struct Counts: Projection {

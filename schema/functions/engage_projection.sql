@@ -1,7 +1,7 @@
 -- engage_projection: from the end of this transaction on, a build is applied in the transactions of the appends (or is
 -- not any more: then its checkpoint is the end of the log). The caller holds the lock on events that excludes appends.
 CREATE OR REPLACE FUNCTION engage_projection(build integer, is_engaged boolean) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN

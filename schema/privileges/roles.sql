@@ -1,5 +1,6 @@
--- roles: two group roles a store, <schema>_writer (append and read) and <schema>_reader (read). Neither can change or
--- remove an event, nor write to any table but through the functions. Grant them to your login roles.
+-- roles: three group roles a store, <schema>_writer (append and read), <schema>_reader (read) and <schema>_projector (read,
+-- and keep projections; it also needs CREATE on the database). None can change or remove an event; the first two write to no
+-- table but through the functions. Grant them to your login roles.
 --
 -- Where the migrating role may not create roles, an administrator makes them first or goes without.
 DO $$
@@ -7,12 +8,13 @@ DECLARE
   store  text := current_schema();
   writer text := current_schema() || '_writer';
   reader text := current_schema() || '_reader';
+  runner text := current_schema() || '_projector';
   name   text;
 BEGIN
   EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM PUBLIC', store);
   EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC', store);
 
-  FOREACH name IN ARRAY ARRAY[writer, reader] LOOP
+  FOREACH name IN ARRAY ARRAY[writer, reader, runner] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
       IF NOT (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         CONTINUE;
@@ -37,6 +39,18 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.save_snapshot TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.delete_snapshots TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.engaged_projections TO %I', store, writer);
+  END IF;
+
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = runner) THEN
+    EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %1$I.projection_builds, %1$I.projection_checkpoints,
+                                                    %1$I.projection_leases, %1$I.projection_skipped TO %2$I',
+                   store, runner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.create_projection_build TO %I', store, runner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.advance_projection TO %I', store, runner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.end_projection_load TO %I', store, runner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.engaged_projections TO %I', store, runner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.engage_projection TO %I', store, runner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.lock_log TO %I', store, runner);
   END IF;
 END
 $$;

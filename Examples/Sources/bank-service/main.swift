@@ -1,5 +1,5 @@
-// 6. A service: the log, the store that makes snapshots in the background, and the work itself, ended gracefully by
-// SIGTERM or SIGINT. Here the work is sixteen customers who send money to each other for some seconds.
+// 6. A service: the log, the store that makes snapshots in the background, the projections, and the work itself, ended
+// gracefully by SIGTERM or SIGINT. Here the work is sixteen customers who send money to each other for some seconds.
 //
 //   bank-service [SECONDS]
 
@@ -8,6 +8,7 @@ import EmbeddedPostgreSQL
 import EventStore
 import Foundation
 import Logging
+import Projections
 import ServiceLifecycle
 
 struct Customers: Service {
@@ -72,6 +73,7 @@ try await ServiceGroup(
     services: [
       .init(service: log),
       .init(service: store),
+      .init(service: ProjectionRunner(log, [Turnover()])),
       .init(
         service: Customers(bank: Bank(store), seconds: seconds), successTerminationBehavior: .gracefullyShutdownGroup),
     ],

@@ -185,11 +185,11 @@ public struct SchemaName: Sendable, Hashable, ExpressibleByStringLiteral, Custom
   public var description: String { name }
   package var quoted: String { "\"\(name)\"" }
 
-  /// - Throws: ``InvalidName`` unless it is 1 to 56 characters from a to z, 0 to 9 and `_`, not starting with a digit.
+  /// - Throws: ``InvalidName`` unless it is 1 to 53 characters from a to z, 0 to 9 and `_`, not starting with a digit.
   public init(_ name: String) throws(InvalidName) {
     guard Self.isValid(name) else {
       throw InvalidName(
-        kind: "schema name", name: name, problem: "is not 1 to 56 characters of a-z, 0-9 and _, starting with a letter")
+        kind: "schema name", name: name, problem: "is not 1 to 53 characters of a-z, 0-9 and _, starting with a letter")
     }
     self.name = name
   }
@@ -199,11 +199,11 @@ public struct SchemaName: Sendable, Hashable, ExpressibleByStringLiteral, Custom
     self.name = name
   }
 
-  // 56, so that <schema>_writer fits into PostgreSQL's 63.
+  // 53, so that <schema>_projector fits into PostgreSQL's 63.
   private static func isValid(_ name: String) -> Bool {
     let letters = UInt8(ascii: "a")...UInt8(ascii: "z")
     let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
-    guard let first = name.utf8.first, letters.contains(first), name.utf8.count <= 56 else { return false }
+    guard let first = name.utf8.first, letters.contains(first), name.utf8.count <= 53 else { return false }
     return name.utf8.allSatisfy { letters.contains($0) || digits.contains($0) || $0 == UInt8(ascii: "_") }
       && !name.hasPrefix("pg_")
   }

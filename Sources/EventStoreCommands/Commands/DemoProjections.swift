@@ -133,10 +133,12 @@ struct DemoProjections {
     let roles = try await catalog.builds(of: "balance").map { "version \($0.version) \($0.role.rawValue)" }
     return [
       DemoCheck(
-        name: "version 2 rebuilt beside it", figure: "\(Quantity.count(built.applied)) events, \(Quantity.count(rate))/s",
+        name: "version 2 rebuilt beside it",
+        figure: "\(Quantity.count(built.applied)) events, \(Quantity.count(rate))/s",
         isRight: built.applied >= books.values.reduce(0) { $0 + $1.version }),
       DemoCheck(
-        name: "compared", figure: "the rows are the same; only in version 2: \(table?.columnsOnlyInNew.joined(separator: ", ") ?? "")",
+        name: "compared",
+        figure: "the rows are the same; only in version 2: \(table?.columnsOnlyInNew.joined(separator: ", ") ?? "")",
         isRight: table?.hasSameRows == true && table?.columnsOnlyInNew == ["deposited", "withdrawn"]),
       DemoCheck(
         name: "switched, rolled back, switched", figure: roles.joined(separator: ", "),
@@ -157,7 +159,8 @@ struct DemoProjections {
     }
     let median = times.sorted()[times.count / 2]
     return DemoCheck(
-      name: "read your writes", figure: "\(times.count) appends, each in the model \(Quantity.duration(median)) later (median)",
+      name: "read your writes",
+      figure: "\(times.count) appends, each in the model \(Quantity.duration(median)) later (median)",
       isRight: times.count == 20)
   }
 
@@ -166,7 +169,8 @@ struct DemoProjections {
     let end = try await sums()
     return DemoCheck(
       name: "meanwhile",
-      figure: "\(Quantity.count(state.appended)) appends, \(Quantity.count(state.reads)) reads, none wrong, the slowest "
+      figure:
+        "\(Quantity.count(state.appended)) appends, \(Quantity.count(state.reads)) reads, none wrong, the slowest "
         + "\(Quantity.duration(state.slowest))",
       isRight: state.wrong == 0 && state.reads > 0 && end.beside == state.appended && end.cents == total)
   }

@@ -1,5 +1,5 @@
 public import EventStore
-public import FoundationEssentials
+internal import FoundationEssentials
 internal import PostgreSQL
 public import Replay
 

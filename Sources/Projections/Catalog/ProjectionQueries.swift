@@ -82,7 +82,7 @@ struct ProjectionQueries: Sendable {
     engage = statement("SELECT :\"schema\".engage_projection($1, $2)")
     engaged = statement(SQL.`queries/engaged_projections`)
     recordedTimes = statement(SQL.`queries/recorded_times`)
-    lockLog = statement("LOCK TABLE :\"schema\".events IN SHARE ROW EXCLUSIVE MODE")
+    lockLog = statement("SELECT :\"schema\".lock_log()")
     end = statement("SELECT coalesce(max(position), 0) FROM :\"schema\".events")
     reset = update("caught_up_at = NULL, failure = NULL")
     resetCheckpoint = statement(SQL.`queries/reset_projection_checkpoint`)
