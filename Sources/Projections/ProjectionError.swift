@@ -55,7 +55,7 @@ extension ProjectionError: CustomStringConvertible {
       "projection \(name) is defined otherwise in the store, but has the same version \(version): raise the version"
     case .notCaughtUp(let name, let behind):
       "the new build of projection \(name) has not caught up yet"
-        + (behind > 0 ? ", it is \(behind)\(behind > 10_000 ? " or more" : "") events behind" : "")
+        + (behind > 0 ? ", it is \(behind > 10_000 ? "more than 10000" : "\(behind)") events behind" : "")
         + ": wait for `esctl projections rebuild \(name)` to end"
     case .stopped(let name, let version, let failure):
       "version \(version) of projection \(name) has stopped: \(failure.description); mend the cause, then "

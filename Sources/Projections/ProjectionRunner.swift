@@ -2,6 +2,7 @@ public import EventStore
 internal import Glibc
 public import Logging
 internal import PostgreSQL
+internal import Replay
 public import ServiceLifecycle
 internal import Synchronization
 
@@ -134,7 +135,16 @@ public struct ProjectionRunner: Service {
       roles[number] == nil || (roles[number] != role && builds.contains { $0.number == number && $0.kind != .sql })
     }
     for build in runnable where build.process == nil && !runs.isRunning(build.number) {
-      guard let definition = try await catalog.definition(of: build, in: code) else { continue }
+      let definition: Definition
+      do {
+        guard let found = try await catalog.definition(of: build, in: code) else { continue }
+        definition = found
+      } catch let error as ReadModelError {
+        // Of a newer program, perhaps: it is no reason to stop others, nor to write it down as its failure.
+        options.logger.error(
+          "A projection is not understood", metadata: ["projection": "\(build.name)", "error": "\(error)"])
+        continue
+      }
       guard let epoch = try await holder.take(build) else { continue }
       let progress = RunProgress()
       let run = BuildRun(catalog: catalog, build: build, definition: definition, options: options, progress: progress)

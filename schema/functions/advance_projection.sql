@@ -21,7 +21,9 @@ BEGIN
   -- While parts are ahead of it, the whole rests. Looked at while its row is held: see begin_projection_load.
   IF moved <> cardinality(parts)
      OR (-1 = ANY (parts)
-         AND EXISTS (SELECT FROM projection_checkpoints c WHERE c.build = advance_projection.build AND c.part >= 0)) THEN
+         AND EXISTS (SELECT FROM projection_checkpoints c WHERE c.build = advance_projection.build AND c.part >= 0))
+     -- The appends apply it by now.
+     OR EXISTS (SELECT FROM projection_builds b WHERE b.build = advance_projection.build AND b.is_engaged) THEN
     RAISE EXCEPTION 'the checkpoint of build % is not where this runner left it', advance_projection.build
       USING ERRCODE = 'ESP01';
   END IF;

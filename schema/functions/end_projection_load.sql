@@ -16,7 +16,8 @@ BEGIN
     INTO ready
     FROM projection_checkpoints c
    WHERE c.build = end_projection_load.build;
-  IF ready <> 17 THEN
+  IF ready <> 17
+     OR EXISTS (SELECT FROM projection_builds b WHERE b.build = end_projection_load.build AND b.is_engaged) THEN
     RAISE EXCEPTION 'the checkpoints of build % are not where this runner left them', end_projection_load.build
       USING ERRCODE = 'ESP01';
   END IF;

@@ -51,6 +51,12 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.engaged_projections TO %I', store, runner);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.engage_projection TO %I', store, runner);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.lock_log TO %I', store, runner);
+    -- To see the snapshots of others, which a switch waits for.
+    BEGIN
+      EXECUTE format('GRANT pg_read_all_stats TO %I', runner);
+    EXCEPTION WHEN insufficient_privilege THEN
+      NULL;  -- Then an administrator does, or a switch does not wait for the transactions of other roles.
+    END;
   END IF;
 END
 $$;

@@ -6,7 +6,8 @@ WITH whole AS (
    WHERE c.build = $1
      AND c.part = -1
      AND c.position = $2
-     FOR UPDATE
+     AND NOT EXISTS (SELECT FROM :"schema".projection_builds b WHERE b.build = $1 AND b.is_engaged)
+     FOR UPDATE OF c
 )
 INSERT INTO :"schema".projection_checkpoints (build, part, position)
 SELECT w.build, p.part, w.position

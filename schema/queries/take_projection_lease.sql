@@ -8,6 +8,7 @@ UPDATE :"schema".projection_leases l
        rate       = 0,
        expires_at = clock_timestamp() + $5 * interval '1 millisecond'
  WHERE l.build = $1
+   AND NOT EXISTS (SELECT FROM :"schema".projection_builds b WHERE b.build = $1 AND b.is_engaged)
    AND (l.owner = $2
         OR l.expires_at < clock_timestamp()
         OR (l.presence IS NOT NULL

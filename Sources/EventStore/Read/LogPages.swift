@@ -54,7 +54,10 @@ final class LogPages: EventPageSource {
   /// The last event up to the bound: only a position that was seen is sure to be past, whatever becomes of the server.
   func settled() async throws(PostgreSQLError) -> Position {
     guard isFiltered, let bound, bound > lastSeen else { return Position(lastSeen) }
-    let rows = try await log.pool.execute(log.queries.settledPosition, Parameters(bound))
+    let lease = try await log.pool.lease()
+    // See `start`: the bound may be from before a crash.
+    guard lease.connection.serial <= newestConnection else { return Position(lastSeen) }
+    let rows = try await lease.connection.execute(log.queries.settledPosition, Parameters(bound))
     return Position(rows.isEmpty ? lastSeen : max(lastSeen, rows.int64(0, 0)))
   }
 

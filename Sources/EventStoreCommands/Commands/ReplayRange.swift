@@ -159,7 +159,14 @@ private final class LineSink: ReplaySink {
       return
     }
     let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (bytes == nil ? O_EXCL : 0), 0o600)
-    guard file >= 0, ftruncate(file, bytes ?? 0) == 0, lseek(file, 0, SEEK_END) >= 0 else {
+    var status = stat()
+    if file >= 0, let bytes, fstat(file, &status) == 0, bytes == 0 ? status.st_size > 0 : status.st_size < bytes {
+      close(file)
+      throw CommandFailure(
+        .failed, "cannotWrite",
+        "\(path) has \(status.st_size) bytes, where --resume says \(bytes): it is not the file that was written")
+    }
+    guard file >= 0, ftruncate(file, off_t(bytes ?? 0)) == 0, lseek(file, 0, SEEK_END) >= 0 else {
       let reason =
         errno == EEXIST ? "it exists: name another one, or go on with it by --resume" : String(cString: strerror(errno))
       if file >= 0 { close(file) }

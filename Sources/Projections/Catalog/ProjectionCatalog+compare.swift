@@ -114,13 +114,11 @@ extension ProjectionCatalog {
       guard try await run.run(progress: RunProgress()) else { return nil }
     }
     let mover = try await BuildTarget.connect(to: new, log)
+    defer { mover.close() }
     let holder = try await Connection.connect(log.configuration.connection)
-    // Ends its transaction, and lets the live build's runner go on.
-    defer {
-      mover.close()
-      holder.close()
-    }
-    try await holder.script("BEGIN; SET LOCAL lock_timeout TO '5s'")
+    // Ends its transaction, and lets the live build's runner go on, or the appends.
+    defer { holder.close() }
+    try await holder.script("BEGIN; SET LOCAL lock_timeout TO '\(live.isEngaged ? "50ms" : "5s")'")
     // The new one is held first, so that the live one is the one that is ahead; it waits only until the snapshot is there.
     let isMoved = try await mover.inTransaction { _ in
       try await lockTables(of: new, on: mover)
@@ -134,7 +132,8 @@ extension ProjectionCatalog {
         goal = try await holder.execute(queries.lockCheckpoint, Parameters(Int32(live.number))).int64(0, 0)
       }
       if from >= goal { return from == goal }
-      return try await apply(new, definition, after: from, upTo: goal, on: mover)
+      return try await apply(
+        new, definition, after: from, upTo: goal, atMost: live.isEngaged ? 200 : Self.lastGap, on: mover)
     }
     return isMoved ? try await snapshot(live, new, on: reader) : nil
   }

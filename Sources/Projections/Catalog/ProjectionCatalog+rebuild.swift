@@ -23,7 +23,12 @@ extension ProjectionCatalog {
         : ProjectionError.exists(name: model.name, .live, version: live.version)
     }
     try await check(model)
-    return try await create(.sql(model), goesLive: true)
+    do {
+      return try await create(.sql(model), goesLive: true)
+    } catch ProjectionError.exists {
+      // Another process was first, with the same file or with another.
+      return try await register(model)
+    }
   }
 
   /// Everything that can be wrong with a file, before anything of it is written down.

@@ -47,6 +47,13 @@ extension ProjectionCatalog {
         let names = tables.indices.map { tables.text($0, 0) }.joined(separator: ", ")
         try await connection.script("TRUNCATE \(names) RESTART IDENTITY CASCADE")
       }
+      let locked = try await connection.execute(queries.lockBuilds, Parameters(name))
+      let current = try await self.build(numbered: build.number)
+      guard locked.indices.contains(where: { locked.int32($0, 0) == build.number }), current?.role == .live,
+        current?.isEngaged == false
+      else { throw ProjectionError.busy(name: name, what: "the live build") }
+      // A load that begins at the same moment begins after this, or is undone by it.
+      try await connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number)))
       try await connection.execute(queries.reset, Parameters(Int32(build.number)))
       try await connection.execute(queries.resetCheckpoint, Parameters(Int32(build.number)))
       try await connection.execute(queries.resetSkipped, Parameters(Int32(build.number)))

@@ -82,7 +82,7 @@ extension ProjectionCatalog {
   }
 
   /// So many events are applied while the live build waits; for more, without that.
-  private static let lastGap = 2_000
+  static let lastGap = 2_000
 
   /// - Returns: Whether it was done; else the build was behind, or a reader's snapshot is too old, and it is worth trying
   ///   again.
@@ -98,6 +98,10 @@ extension ProjectionCatalog {
       return false
     }
     current = again
+    // Looked at before others are held up for it, and again when they are.
+    guard try await log.pool.execute(queries.oldSnapshots, Parameters(Int32(current.number))).isEmpty else {
+      return false
+    }
     let connection = try await BuildTarget.connect(to: current, log)
     defer { connection.close() }
     return try await connection.inTransaction { _ in
@@ -112,7 +116,9 @@ extension ProjectionCatalog {
         locked.indices.map { (Int(locked.int32($0, 0)), locked.text($0, 1)) }, uniquingKeysWith: { $1 })
       guard roles[current.number] == current.role.rawValue else { return false }
       let live = roles.first { $0.value == ProjectionBuild.Role.live.rawValue }?.key
-      guard live == old?.number else { return false }
+      // Both as they are now that nobody can change them.
+      let held = try await builds(of: name).first { $0.role == .live }
+      guard live == old?.number, held?.isEngaged == old?.isEngaged else { return false }
       if holdsAppends {
         guard try await closeToEnd(current, definition, connection) else { return false }
       } else if let live {
@@ -216,6 +222,7 @@ extension ProjectionCatalog {
   /// Lets appends go on without an inline build, which from then on follows the log.
   func disengage(_ build: ProjectionBuild, within timeout: Duration) async throws {
     let deadline = ContinuousClock.now + timeout
+    var pause = Duration.milliseconds(20)
     while true {
       let connection = try await BuildTarget.connect(to: build, log)
       defer { connection.close() }
@@ -229,7 +236,8 @@ extension ProjectionCatalog {
       } catch let error as PostgreSQLError where error.sqlState == "55P03" {
         guard ContinuousClock.now < deadline else { throw ProjectionError.busy(name: build.name, what: "the log") }
       }
-      try await Task.sleep(for: .milliseconds(20))
+      try await Task.sleep(for: pause)
+      pause = min(pause * 2, .seconds(1))
     }
   }
 

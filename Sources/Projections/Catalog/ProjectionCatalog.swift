@@ -1,7 +1,7 @@
 public import EventStore
 internal import FoundationEssentials
 internal import PostgreSQL
-public import Replay
+internal import Replay
 
 /// The projections of a store: what there is, how far it is, and what an operator does with it.
 ///
@@ -173,7 +173,7 @@ public struct ProjectionCatalog: Sendable {
     }
     var pause = Duration.milliseconds(2)
     while true {
-      if build.isEngaged { return goal }
+      if build.isEngaged, try await lag(of: build, countingTo: 0).end >= goal { return goal }
       let isThere =
         if build.position >= goal { true } else { try await isPast(goal, build) }
       if isThere { return max(build.position, goal) }
@@ -191,10 +191,12 @@ public struct ProjectionCatalog: Sendable {
   /// Whether no event between its checkpoint and a position is any of a build's, and all of them are decided.
   private func isPast(_ position: Position, _ build: ProjectionBuild) async throws -> Bool {
     guard build.caughtUpAt != nil, !build.filter.categories.isEmpty || !build.filter.types.isEmpty else { return false }
-    for try await event in log.readAll(after: build.position, where: build.filter) {
-      return event.position > position
+    let follower = LogFollower(log, after: build.position, build.filter)
+    switch try await follower.next() {
+    case .events(let events): return events.first.map { $0.position > position } ?? false
+    // As far as the log is decided: what is appended and still open may be one of its own.
+    case .caughtUp: return try await follower.settled() >= position
     }
-    return true
   }
 }
 

@@ -62,7 +62,7 @@ struct ProjectionQueries: Sendable {
     renewLeases = statement(SQL.`queries/renew_projection_leases`)
     releaseLeases = statement(SQL.`queries/release_projection_leases`)
     leaseLock = statement(
-      "SELECT pg_advisory_lock((':\"schema\".projection_leases'::regclass::oid::bigint)::bit(32)::integer, $1)")
+      "SELECT pg_try_advisory_lock((':\"schema\".projection_leases'::regclass::oid::bigint)::bit(32)::integer, $1)")
     rebuildLock = statement(
       "SELECT pg_try_advisory_lock((':\"schema\".projection_builds'::regclass::oid::bigint)::bit(32)::integer, $1)")
     skip = statement(SQL.`queries/skip_projection_event`)
@@ -77,7 +77,7 @@ struct ProjectionQueries: Sendable {
     setCaughtUp = update("caught_up_at = clock_timestamp()")
     setPaused = update("paused_at = CASE WHEN $2 THEN coalesce(paused_at, clock_timestamp()) END")
     setFailure = update("failure = $2::text::jsonb")
-    setRole = update("role = $2, live_since = CASE WHEN $2 = 'live' THEN clock_timestamp() END")
+    setRole = update("role = $2, goes_live = false, live_since = CASE WHEN $2 = 'live' THEN clock_timestamp() END")
     setGoesLive = update("goes_live = $2")
     engage = statement("SELECT :\"schema\".engage_projection($1, $2)")
     engaged = statement(SQL.`queries/engaged_projections`)

@@ -14,13 +14,13 @@ struct ProjectionViews {
     let (views, tables) = (catalog.viewSchema, build.tableSchema(of: catalog.store))
     try await makeSchema(on: connection)
     let relations = try await connection.execute(catalog.queries.views, Parameters(views, name, tables))
-    var readers: Set<String> = []
+    var readers: [String: [String]] = [:]
     var shown: [String] = []
     for row in relations.indices {
       let relation = relations.text(row, 0)
       let (isView, isTable, fits) = (relations.bool(row, 1), relations.bool(row, 2), relations.bool(row, 3))
       let view = "\(Self.quoted(views)).\(Self.quoted(relation))"
-      readers.formUnion(relations.textArray(row, 5))
+      readers[relation] = relations.textArray(row, 5)
       if isView, !(isTable && fits) {
         let dependents = relations.textArray(row, 4)
         guard dependents.isEmpty else {
@@ -42,7 +42,7 @@ struct ProjectionViews {
         CREATE OR REPLACE VIEW \(view) AS SELECT * FROM \(Self.quoted(tables)).\(Self.quoted(relation));
         COMMENT ON VIEW \(view) IS 'projection \(name)'
         """)
-      for reader in readers { try await connection.script("GRANT SELECT ON \(view) TO \(reader)") }
+      for reader in readers[relation] ?? [] { try await connection.script("GRANT SELECT ON \(view) TO \(reader)") }
       for role in ["reader", "writer"] {
         try await grant("SELECT ON \(view)", to: "\(catalog.store.name)_\(role)", connection)
       }

@@ -46,17 +46,29 @@ struct BuildRun: Sendable {
           try await Task.sleep(for: pause * Double.random(in: 0.75...1.25))
           pause = min(pause * 2, .seconds(5))
           // Abandoned or retired meanwhile: there is nothing to run any more.
-          guard try await catalog.build(numbered: build.number) != nil else { return }
+          guard try await isThere() else { return }
         case .event(let problem), .permanent(let problem):
           let failure =
             error as? ProjectionFailure
             ?? ProjectionFailure(position: nil, stream: nil, version: nil, type: nil, problem: problem, at: .now)
           options.logger.error(
             "A projection has stopped", metadata: ["projection": "\(build.name)", "failure": "\(failure)"])
-          try await catalog.set(failure, of: build)
+          guard try await isThere() else { return }
+          // Where that cannot be written down now, whoever runs it next meets it again.
+          try? await catalog.set(failure, of: build)
           throw failure
         }
       }
+    }
+  }
+
+  /// Whether the build was not removed meanwhile; a server that is away does not say so.
+  private func isThere() async throws -> Bool {
+    do {
+      return try await catalog.build(numbered: build.number) != nil
+    } catch {
+      try Task.checkCancellation()
+      return true
     }
   }
 
@@ -82,12 +94,13 @@ struct BuildRun: Sendable {
   }
 
   private func follow(_ target: BuildTarget, _ goal: Goal) async throws {
-    guard var checkpoint = try await checkpoint() else { return }
+    var end = EndOfLog(state: try await catalog.build(numbered: build.number))
+    // Engaged meanwhile, by a switch elsewhere: the appends apply it.
+    guard end.state?.isEngaged != true, var checkpoint = try await checkpoint() else { return }
     if try await loadsInParallel(checkpoint) { checkpoint.whole = try await load(target, checkpoint) }
     let writer = try await PartWriter(target, known: [PartWriter.whole: checkpoint.whole])
     let reader = ChunkReader(
       log, after: Position(checkpoint.whole), definition.filter, mostEvents: options.batchEvents(definition))
-    var end = EndOfLog(state: try await catalog.build(numbered: build.number))
     var step = try await reader.next()
     while true {
       try Task.checkCancellation()
@@ -120,6 +133,9 @@ struct BuildRun: Sendable {
   private struct EndOfLog {
     var state: ProjectionBuild?
     var lastSettled = ContinuousClock.now
+    /// Each try to engage holds appends up for a moment.
+    var nextEngagement = ContinuousClock.now
+    var pause = Duration.milliseconds(250)
   }
 
   /// - Returns: Whether the run is over.
@@ -146,7 +162,11 @@ struct BuildRun: Sendable {
     if state.isInline, state.role == .live {
       // After a pause it goes back to where it belongs.
       if state.isEngaged { return true }
-      return try await engaged(state)
+      guard ContinuousClock.now >= end.nextEngagement else { return false }
+      if try await engaged(state) { return true }
+      end.nextEngagement = .now + end.pause
+      end.pause = min(end.pause * 2, .seconds(10))
+      return false
     }
     if case .caughtUp = goal { return true }
     return false
@@ -160,7 +180,9 @@ struct BuildRun: Sendable {
     }
     guard state.role == .new, state.goesLive else { return }
     do {
-      try await catalog.switchOver(build.name, within: .seconds(30), codeOf: [definition])
+      try await catalog.switchOver(build.name, within: .seconds(1), codeOf: [definition])
+    } catch ProjectionError.busy {
+      // It goes on following, and tries again.
     } catch let error as ProjectionError {
       // It stays beside the live one, complete and kept up to date: a person decides.
       options.logger.error(
@@ -180,8 +202,9 @@ struct BuildRun: Sendable {
   // MARK: Loading in parallel
 
   private func loadsInParallel(_ checkpoint: Checkpoint) async throws -> Bool {
-    guard definition.streamsAreIndependent, definition.hasTables else { return false }
+    // One that was begun is ended, whatever the definition says by now.
     if !checkpoint.parts.isEmpty { return true }
+    guard definition.streamsAreIndependent, definition.hasTables else { return false }
     guard options.connections > 1 else { return false }
     let lag = try await catalog.lag(of: build, countingTo: 0)
     return lag.end.rawValue - checkpoint.whole > options.parallelFrom

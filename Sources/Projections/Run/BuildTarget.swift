@@ -28,7 +28,7 @@ struct BuildTarget: Sendable {
           model, tableSchema: build.tableSchema(of: log.configuration.schema), on: connection,
           store: log.configuration.schema, codec)
       }
-      try await makeTables(build, definition, statements, connection, log)
+      try await makeTables(build, definition, statements, connection, log, queries)
     }
     return BuildTarget(
       log: log, build: build, definition: definition, codec: codec, queries: queries, statements: statements,
@@ -61,7 +61,7 @@ struct BuildTarget: Sendable {
 
   private static func makeTables(
     _ build: ProjectionBuild, _ definition: Definition, _ statements: ModelStatements?, _ connection: Connection,
-    _ log: PostgreSQLEventLog
+    _ log: PostgreSQLEventLog, _ queries: ProjectionQueries
   ) async throws {
     let schema = build.tableSchema(of: log.configuration.schema)
     // Of another store that had this one's name, it would be full of other events.
@@ -84,6 +84,10 @@ struct BuildTarget: Sendable {
         try await statements?.check(on: connection)
       case .swift(let projection): try await projection.createTables(in: transaction)
       case .external, .elsewhere: break
+      }
+      // Removed at the same moment: then nothing of it may be made. Last: what the statements touch has been looked at.
+      guard try await !connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number))).isEmpty else {
+        throw PostgreSQLError(.server, "build \(build.number) is gone", sqlState: "ESP01")
       }
     }
   }

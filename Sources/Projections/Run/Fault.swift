@@ -25,6 +25,12 @@ enum Fault {
       case .database(let error): self.init(error)
       case .encryption(let error): self = .permanent(problem: error.description)
       }
+    case let error as OpenError:
+      switch error {
+      case .unavailable: self = .transient
+      case .database(let error): self.init(error)
+      default: self = .permanent(problem: error.description)
+      }
     case let error as ReadModelError:
       switch error.reason {
       case .apply, .unhandledType: self = .event(problem: error.description)
@@ -32,7 +38,17 @@ enum Fault {
       }
     case let error as ProjectionFailure: self = .permanent(problem: error.problem)
     case let error as AggregateError: self = .event(problem: error.description)
-    default: self = .event(problem: "\(error)")
+    default: self = .event(problem: Self.words(error))
+    }
+  }
+
+  /// What may be written down of an error of a projection's own code: what its author says of it. A decoder's errors, and
+  /// those that say nothing, would tell values.
+  private static func words(_ error: any Error) -> String {
+    switch error {
+    case is DecodingError, is EncodingError: "\(type(of: error))"
+    case let error as any CustomStringConvertible: error.description
+    default: "\(type(of: error))"
     }
   }
 
@@ -45,10 +61,12 @@ enum Fault {
       let state = error.sqlState ?? ""
       switch state.prefix(2) {
       case _ where state == "ESP01": self = .overtaken
+      // Code has gone on in a transaction in which one of its statements had failed.
+      case _ where state == "25P02": self = .event(problem: "a statement of it had failed (SQLSTATE \(state))")
       // Connections, serialisation and deadlocks, resources (a full disk), locks, an operator's doing, the system; a
       // transaction that idled too long.
       case "08", "40", "53", "55", "57", "58", "25": self = .transient
-      case "21", "22", "23", "42", "P0":
+      case "21", "22", "23", "42", "54", "P0":
         self = .event(problem: error.quotesNoValue ? error.description : "SQLSTATE \(state)")
       default: self = .permanent(problem: "SQLSTATE \(state)")
       }

@@ -13,7 +13,7 @@ actor Leaseholder {
   private let log: PostgreSQLEventLog
   private let queries: ProjectionQueries
   private let duration: Duration
-  private let presence = Int32.random(in: .min ... .max)
+  private var presence = Int32.random(in: .min ... .max)
   private var connection: Connection?
 
   init(_ log: PostgreSQLEventLog, _ queries: ProjectionQueries, duration: Duration) {
@@ -49,20 +49,22 @@ actor Leaseholder {
   /// - Returns: The builds that are still ours.
   func renew(_ leases: [(build: Int, epoch: Int64, rate: Int)]) async throws -> Set<Int> {
     guard !leases.isEmpty else { return [] }
-    await bePresent()
+    let isPresent = await bePresent()
     let rows = try await log.pool.execute(
       queries.renewLeases,
       Parameters(
         id, BinaryArray(leases.map { Int64($0.build) }), BinaryArray(leases.map(\.epoch)),
-        BinaryArray(leases.map { Int64($0.rate) }), milliseconds))
+        BinaryArray(leases.map { Int64($0.rate) }), milliseconds, isPresent ? presence : nil))
     return Set(rows.indices.map { Int(rows.int32($0, 0)) })
   }
 
   /// Gives leases back at once: of one build, or all.
   func release(_ build: Int? = nil) async {
-    guard let lease = try? await log.pool.lease() else { return }
-    // Whatever has become of the task: or the next owner would have to wait.
-    _ = await lease.connection.send(queries.releaseLeases, Parameters(id, build.map { Int32($0) })).outcome()
+    // Whatever has become of this task: or the next owner would have to wait.
+    let (log, queries, id) = (log, queries, id)
+    await Task {
+      _ = try? await log.pool.execute(queries.releaseLeases, Parameters(id, build.map { Int32($0) }))
+    }.value
   }
 
   /// Holds the advisory lock. Behind a proxy that shares sessions there is none: then only time ends a lease.
@@ -72,10 +74,13 @@ actor Leaseholder {
     if let connection, connection.failure == nil { return true }
     connection = nil
     guard let made = try? await Connection.connect(log.configuration.connection) else { return false }
-    guard (try? await made.execute(queries.leaseLock, Parameters(presence))) != nil, connection == nil else {
+    // Another number than that of a connection which the server may not have given up yet.
+    let number = Int32.random(in: .min ... .max)
+    guard (try? await made.execute(queries.leaseLock, Parameters(number)).bool(0, 0)) == true, connection == nil else {
       made.close()
       return connection != nil
     }
+    presence = number
     connection = made
     return true
   }

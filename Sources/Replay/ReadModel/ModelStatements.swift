@@ -145,7 +145,7 @@ package struct ModelStatements: Sendable {
     guard error.code == .server, let state = error.sqlState else { return error }
     if state == "25006" { return readOnly(error, model, sql) }
     // Cardinality, data, constraints, names and syntax, raised by a function: the file's and the events'. A full disk is not.
-    guard ["21", "22", "23", "42", "P0"].contains(state.prefix(2)) else { return error }
+    guard ["21", "22", "23", "42", "54", "P0"].contains(state.prefix(2)) else { return error }
     // Only these messages are sure to quote no value.
     let message = error.quotesNoValue ? error.description : "SQLSTATE \(state)"
     var problem = "the statement failed on \(events.count) \(events.count == 1 ? "event" : "events")"

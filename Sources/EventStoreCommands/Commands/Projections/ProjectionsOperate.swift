@@ -339,9 +339,11 @@ struct SkippedRetry: AsyncParsableCommand {
         do {
           try await catalog.retry(event, code: CommandEnvironment.current.projections)
           applied += 1
-        } catch let error as ReadModelError {
+        } catch is CancellationError {
+          throw CancellationError()
+        } catch {
           failed += 1
-          StandardOutput.complain("esctl: position \(event.position): \(error)")
+          StandardOutput.complain("esctl: position \(event.position): \(CommandFailure(error))")
         }
       }
       let output = StandardOutput()

@@ -127,7 +127,8 @@ struct ProjectionsRun: AsyncParsableCommand {
       for build in builds where build.state != .idle {
         let state = "\(build.role.rawValue) \(build.state.rawValue)"
         guard states.updateValue(state, forKey: build.number) != state else { continue }
-        let line = ProjectionLine(build: build, lag: try await catalog.lag(of: build))
+        guard let lag = try? await catalog.lag(of: build) else { continue }
+        let line = ProjectionLine(build: build, lag: lag)
         if store.json {
           output.line(line.json)
         } else {
@@ -137,7 +138,7 @@ struct ProjectionsRun: AsyncParsableCommand {
         }
         output.flush()
       }
-      if untilCaughtUp, try await isDone(builds, catalog) { return }
+      if untilCaughtUp, (try? await isDone(builds, catalog)) == true { return }
       // Interrupted: that is how it ends.
       try? await Task.sleep(for: .milliseconds(untilCaughtUp ? 50 : 250))
     }
@@ -146,7 +147,11 @@ struct ProjectionsRun: AsyncParsableCommand {
 
   private func isDone(_ builds: [ProjectionBuild], _ catalog: ProjectionCatalog) async throws -> Bool {
     for build in builds where build.failure == nil && build.pausedAt == nil {
-      guard build.kind == .sql || CommandEnvironment.current.projections.contains(where: { $0.name == build.name })
+      guard
+        build.kind == .sql
+          || CommandEnvironment.current.projections.contains(where: {
+            $0.name == build.name && $0.version == build.version
+          })
       else { continue }
       guard build.caughtUpAt != nil, !(build.role == .new && build.goesLive) else { return false }
       guard try await catalog.lag(of: build, countingTo: 1).events == 0 else { return false }
@@ -223,6 +228,9 @@ struct ProjectionsStatus: AsyncParsableCommand {
           output.line(
             output.terminal.styled("\(line.build.name) version \(line.build.version) has stopped: \(failure)", .red))
           output.line("  mend the cause, then: esctl projections resume \(line.build.name)")
+        } else if line.build.state == .idle, line.lag.events > 0 {
+          output.line(
+            "\(line.build.name) version \(line.build.version) is behind, and nobody runs it: esctl projections run")
         } else if line.build.role == .new, line.build.caughtUpAt != nil {
           output.line(
             "\(line.build.name) version \(line.build.version) has caught up: compare, then switch or abandon it")
