@@ -60,6 +60,8 @@ public struct ReadModel: Sendable {
   let handlers: [Handler]
   /// The handler of each type.
   let handlerOfType: [String: Int]
+  /// The handler of every type that has none of its own, by `-- on: others`.
+  private let otherHandler: Int?
   private let ignoredTypes: Set<String>
   private let ignoresOthers: Bool
 
@@ -74,6 +76,7 @@ public struct ReadModel: Sendable {
   /// - Throws: ``ReadModelError`` with `unhandledType`.
   func handler(of type: String) throws(ReadModelError) -> Int? {
     if let handler = handlerOfType[type] { return handler }
+    if let otherHandler, !ignoredTypes.contains(type) { return otherHandler }
     guard ignoresOthers || ignoredTypes.contains(type) else {
       throw ReadModelError(
         .unhandledType, file: file, line: nil,
@@ -122,8 +125,17 @@ public struct ReadModel: Sendable {
     ignoredTypes = parser.ignoredTypes
     ignoresOthers = parser.ignoresOthers
     var handlerOfType: [String: Int] = [:]
+    var otherHandler: Int?
     for (index, handler) in handlers.enumerated() {
       for type in handler.types {
+        if type == "others" {
+          guard otherHandler == nil, !ignoresOthers else {
+            throw ReadModelError(
+              file: file, line: handler.statements.first?.line, "what becomes of other types is said twice")
+          }
+          otherHandler = index
+          continue
+        }
         if handlerOfType.updateValue(index, forKey: type) != nil {
           throw ReadModelError(
             file: file, line: handler.statements.first?.line, "event type \(type) has two statements")
@@ -131,5 +143,6 @@ public struct ReadModel: Sendable {
       }
     }
     self.handlerOfType = handlerOfType
+    self.otherHandler = otherHandler
   }
 }

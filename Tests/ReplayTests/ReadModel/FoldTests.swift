@@ -55,6 +55,36 @@ struct FoldTests {
     }
   }
 
+  @Test("one statement for every type of a category")
+  func others() async throws {
+    let text = """
+      -- read model: counts
+      -- version: 1
+      -- categories: account
+      CREATE TABLE counts (type text PRIMARY KEY, n bigint NOT NULL, special boolean NOT NULL);
+      -- on: deposited
+      INSERT INTO counts AS c SELECT type, count(*), true FROM events GROUP BY type
+      ON CONFLICT (type) DO UPDATE SET n = c.n + excluded.n;
+      -- on: others
+      INSERT INTO counts AS c SELECT type, count(*), false FROM events GROUP BY type
+      ON CONFLICT (type) DO UPDATE SET n = c.n + excluded.n;
+      -- ignore: noise
+      """
+    try await TestDatabase.required.withLog { log in
+      for type in ["opened", "deposited", "noise", "opened", "closed"] {
+        try await log.append([EventData(type: type, payload: .json("{}"))], to: "account-1", expecting: .any)
+      }
+      try await log.append([EventData(type: "opened", payload: .json("{}"))], to: "else-1", expecting: .any)
+      let found = try await rows(text, .all(until: nil), log)
+      #expect(
+        found == [
+          "{\"type\":\"closed\",\"n\":1,\"special\":false}", "{\"type\":\"deposited\",\"n\":1,\"special\":true}",
+          "{\"type\":\"opened\",\"n\":2,\"special\":false}",
+        ])
+    }
+    #expect(throws: ReadModelError.self) { try ReadModel(text + "\n-- ignore: others\n", file: "counts.sql") }
+  }
+
   @Test("the whole log, in parallel and in order, gives the same bytes, twice", arguments: 1...2 as ClosedRange<UInt64>)
   func wholeLog(seed: UInt64) async throws {
     try await TestDatabase.required.withLog({ $0.pageSize = 100 }) { log in
