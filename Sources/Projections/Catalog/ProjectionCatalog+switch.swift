@@ -109,7 +109,7 @@ extension ProjectionCatalog {
       try await connection.script("SET LOCAL lock_timeout TO '50ms'; SET LOCAL synchronous_commit TO on")
       let old = try await builds(of: name).first { $0.role == .live }
       let holdsAppends = current.isInline || old?.isEngaged ?? false
-      if holdsAppends { try await connection.execute(queries.lockLog) }
+      if holdsAppends { try await holdAppends(on: connection) }
       try await lockTables(of: current, on: connection)
       let locked = try await connection.execute(queries.lockBuilds, Parameters(name))
       let roles = Dictionary(
@@ -168,6 +168,14 @@ extension ProjectionCatalog {
     return try await apply(build, definition, after: from, upTo: goal, on: connection)
   }
 
+  /// Keeps appends off until the transaction ends. They wait from the moment this does: so it waits only a little, for those
+  /// under way, and even less for anything that comes after.
+  private func holdAppends(on connection: Connection) async throws {
+    try await connection.script("SET LOCAL lock_timeout TO '40ms'")
+    try await connection.execute(queries.lockLog)
+    try await connection.script("SET LOCAL lock_timeout TO '10ms'")
+  }
+
   /// Brings a build to the end of the log, to which nobody can append at this moment.
   ///
   /// - Returns: `false`: it could not be done here, or would take too long.
@@ -208,8 +216,8 @@ extension ProjectionCatalog {
     let connection = try await BuildTarget.connect(to: build, log)
     defer { connection.close() }
     return try await connection.inTransaction { _ in
-      try await connection.script("SET LOCAL lock_timeout TO '50ms'; SET LOCAL synchronous_commit TO on")
-      try await connection.execute(queries.lockLog)
+      try await connection.script("SET LOCAL synchronous_commit TO on")
+      try await holdAppends(on: connection)
       try await lockTables(of: build, on: connection)
       let current = try await self.build(numbered: build.number)
       guard let current, current.role == .live, !current.isEngaged, current.pausedAt == nil else { return false }
@@ -228,8 +236,8 @@ extension ProjectionCatalog {
       defer { connection.close() }
       do {
         return try await connection.inTransaction { _ in
-          try await connection.script("SET LOCAL lock_timeout TO '50ms'; SET LOCAL synchronous_commit TO on")
-          try await connection.execute(queries.lockLog)
+          try await connection.script("SET LOCAL synchronous_commit TO on")
+          try await holdAppends(on: connection)
           try await connection.execute(queries.setPaused, Parameters(Int32(build.number), true))
           try await connection.execute(queries.engage, Parameters(Int32(build.number), false))
         }
