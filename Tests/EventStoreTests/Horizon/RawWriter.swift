@@ -15,6 +15,9 @@ struct RawWriter {
   mutating func run(until deadline: ContinuousClock.Instant) async throws {
     var configuration = ConnectionConfiguration(connectionString)
     configuration.applicationName = Self.applicationName
+    // Killed while it was prepared, a transaction stays undecided until the test's end, and whoever appends to the same
+    // stream waits for it.
+    configuration.statementTimeout = .seconds(1)
     var connection: Connection?
     while ContinuousClock.now < deadline {
       do {
@@ -26,7 +29,8 @@ struct RawWriter {
           connection = current
         }
         try await transaction(on: current)
-      } catch let error as PostgreSQLError where error.isUnavailable {
+      } catch let error as PostgreSQLError where error.isUnavailable || error.sqlState == "57014" {
+        connection?.close()
         connection = nil
       }
     }
