@@ -155,6 +155,20 @@ struct CodeTests {
     }
   }
 
+  @Test("why it stopped is written down without what was in the event")
+  func noPayloadInProblems() async throws {
+    try await TestDatabase.required.withLog { log in
+      let catalog = ProjectionCatalog(log)
+      let secret = EventData(type: "deposited", payload: .json("{\"cents\":\"secret-value\"}"))
+      try await log.append([secret], to: "account-1", expecting: .noStream)
+      try await withRunner(log, [Balances()]) {
+        try await eventually("stopped") { try await catalog.builds().first?.failure != nil }
+      }
+      let failure = try #require(try await catalog.builds().first?.failure)
+      #expect(failure.stream == "account-1" && !failure.problem.isEmpty && !"\(failure)".contains("secret"))
+    }
+  }
+
   @Test("elsewhere: at least once, in order, and a rebuild has a number of its own")
   func external() async throws {
     try await TestDatabase.required.withLog { log in

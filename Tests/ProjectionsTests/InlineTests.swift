@@ -6,6 +6,23 @@ import Replay
 import TestSupport
 import Testing
 
+private struct Purse: Aggregate, Equatable {
+  static let category = "account"
+
+  enum Event: AggregateEvent {
+    case deposited(cents: Int)
+    enum CodingKeys: String, CodingKey, CaseIterable { case deposited }
+  }
+
+  var cents = 0
+
+  mutating func apply(_ event: Event) {
+    switch event {
+    case .deposited(let more): cents += more
+    }
+  }
+}
+
 @Suite("Inline projections", .database, .timeLimit(.minutes(5)))
 struct InlineTests {
   private static let table = "cents bigint NOT NULL CHECK (cents > -1000)"
@@ -59,9 +76,9 @@ struct InlineTests {
       #expect(try await log.version(of: "account-1") == 1)
       // Other categories are none of its business, but go the same way.
       try await inline.append([EventData(type: "x", payload: .json("{}"))], to: "other-1", expecting: .noStream)
-      let store = AggregateStore(inline)
-      _ = store
-      #expect(try await rows(database) == ["account-0 11 2", "account-1 7 1"])
+      // An aggregate store takes it as any log.
+      try await AggregateStore(inline).update(Purse.self, "1") { _ in [.deposited(cents: 3)] }
+      #expect(try await rows(database) == ["account-0 11 2", "account-1 10 2"])
       #expect(try await catalog.lag(of: catalog.build(of: "balance", as: .live)).events == 0)
       try await catalog.wait(for: "balance")
     }
@@ -128,6 +145,30 @@ struct InlineTests {
         }
       }
       #expect(try await agrees())
+    }
+  }
+
+  @Test("let go twice at once: what was appended in between is not passed over")
+  func pausedTwice() async throws {
+    let database = try TestDatabase.required
+    try await withInline { log, inline, catalog in
+      for round in 0..<5 {
+        try await withThrowingTaskGroup { group in
+          for _ in 0..<3 { group.addTask { try await catalog.pause("balance") } }
+          group.addTask {
+            for number in 0..<10 {
+              try await inline.append([Model.deposit(1)], to: Model.stream(100 + number), expecting: .any)
+            }
+          }
+          try await group.waitForAll()
+        }
+        try await catalog.resume("balance")
+        try await withRunner(log) {
+          try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
+        }
+        #expect(
+          try await database.number("SELECT sum(events)::bigint FROM eventstore_views.balance") == 2 + 10 * (round + 1))
+      }
     }
   }
 

@@ -92,6 +92,7 @@ func quick(_ change: (inout ProjectionRunner.Options) -> Void = { _ in }) -> Pro
 }
 
 /// Runs projections as long as `body` does.
+@discardableResult
 func withRunner<R>(
   _ log: PostgreSQLEventLog, _ projections: [any Projection] = [], external: [any ExternalProjection] = [],
   options: ProjectionRunner.Options = quick(), _ body: () async throws -> R

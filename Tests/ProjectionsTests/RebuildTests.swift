@@ -279,6 +279,55 @@ struct RebuildTests {
     }
   }
 
+  @Test("the last gap is closed to its end, also where an append that is under way holds the horizon back")
+  func gapBelowTheHorizon() async throws {
+    let database = try TestDatabase.required
+    try await withLive { log, catalog, books in
+      var books = books
+      let built = try await catalog.rebuild("balance", with: try Model.model(Model.second), options: quick())
+      // The live one goes on, the new one cannot.
+      try await database.withConnection { holder in
+        try await holder.script("BEGIN; LOCK TABLE \(built.tableSchema(of: "eventstore")).balance IN EXCLUSIVE MODE")
+        var random = SeededNumbers(seed: 77)
+        try await books.append(30, to: log, &random)
+        try await withRunner(log) { try await catalog.wait(for: "balance") }
+        try await holder.script("COMMIT")
+      }
+      let (live, new) = (
+        try await catalog.build(of: "balance", as: .live), try await catalog.build(of: "balance", as: .new)
+      )
+      #expect(new.position < live.position)
+      try await database.withConnection { open in
+        try await open.script(
+          """
+          BEGIN;
+          SELECT pg_advisory_xact_lock_shared(('eventstore.events'::regclass::oid::bigint & 32767) << 48 | 1)
+          """)
+        try await catalog.switchOver("balance")
+        #expect(try await rows(database) == books.rows)
+        try await open.script("COMMIT")
+      }
+    }
+  }
+
+  @Test("a build that went live by itself stays where a rollback has put it")
+  func rolledBackForGood() async throws {
+    try await withLive { log, catalog, _ in
+      _ = try await catalog.rebuild("balance", with: try Model.model(Model.second), goesLive: true, options: quick())
+      #expect(try await catalog.builds().map(\.role) == [.previous, .live])
+      try await catalog.rollback("balance")
+      try await withRunner(log) {
+        try await log.append([Model.deposit(1)], to: "account-late", expecting: .noStream)
+        try await eventually("both follow") {
+          let builds = try await catalog.builds()
+          let end = try await catalog.lag(of: builds[0]).end
+          return builds.allSatisfy { $0.position == end }
+        }
+      }
+      #expect(try await catalog.builds().map(\.role) == [.live, .new])
+    }
+  }
+
   @Test("a reader's open transaction is not cut off; the switch waits for it, and says so when it waits too long")
   func waitsForReaders() async throws {
     let database = try TestDatabase.required

@@ -142,6 +142,39 @@ struct RunTests {
     }
   }
 
+  @Test("waiting for a filtered projection takes nothing for applied that an open append may still come before")
+  func waitsForTheHorizon() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let catalog = ProjectionCatalog(log)
+      try await log.append([Model.deposit(1)], to: "account-1", expecting: .noStream)
+      try await catalog.register(try Model.model(Model.first))
+      try await withRunner(log) {
+        try await eventually("live") { try await catalog.builds()[0].role == .live }
+        try await database.withConnection { open in
+          // An append that is under way, as the horizon sees it.
+          try await open.script(
+            """
+            BEGIN;
+            SELECT pg_advisory_xact_lock_shared(('eventstore.events'::regclass::oid::bigint & 32767) << 48 | 1)
+            """)
+          let result = try await log.append([Model.deposit(2)], to: "account-1", expecting: .exact(1))
+          let position = try #require(result.positions.last)
+          await #expect(throws: ProjectionError.self) {
+            try await catalog.wait(for: "balance", toReach: position, within: .milliseconds(300))
+          }
+          #expect(try await rows(database) == ["account-1 1 1"])
+          try await open.script("COMMIT")
+          try await catalog.wait(for: "balance", toReach: position)
+        }
+        #expect(try await rows(database) == ["account-1 3 2"])
+        await #expect(throws: ProjectionError.self) {
+          try await catalog.wait(for: "balance", toReach: Position("999999"), within: .milliseconds(100))
+        }
+      }
+    }
+  }
+
   @Test("waiting: for what was appended, and not for ever")
   func waiting() async throws {
     try await TestDatabase.required.withLog { log in
