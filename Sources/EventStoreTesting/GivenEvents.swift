@@ -91,10 +91,7 @@ public struct GivenEvents: Sendable {
 
   /// Applies the events by a projection in code: all at once, and one by one, which must lead to the same rows.
   public func when(_ projection: some Projection, codec: EventCodec = EventCodec()) async throws -> Projected {
-    let own = events.filter { event in
-      (projection.filter.categories.isEmpty || projection.filter.categories.contains(event.stream.category))
-        && (projection.filter.types.isEmpty || projection.filter.types.contains(event.type))
-    }
+    let own = events.filter { projection.filter.admits($0) }
     func apply(_ batches: [[RecordedEvent]]) async throws -> [String: [String]] {
       try await inTransaction { connection, _ in
         let transaction = Transaction(connection)
@@ -140,7 +137,7 @@ public struct GivenEvents: Sendable {
     for table in tables.indices {
       let name = tables.text(table, 0)
       let found = try await connection.execute(
-        Statement("SELECT row_to_json(t.*)::text FROM \"\(name)\" t ORDER BY 1"))
+        Statement("SELECT row_to_json(t.*)::text FROM \(Statement.quoted(name)) t ORDER BY 1"))
       rows[name] = found.indices.map { found.text($0, 0) }
     }
     return rows

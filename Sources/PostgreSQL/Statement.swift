@@ -16,4 +16,7 @@ public final class Statement: Sendable {
     id = Self.count.wrappingAdd(1, ordering: .relaxed).newValue
     name = "s\(id)"
   }
+
+  /// A name as SQL has it, for the few places where a parameter cannot stand.
+  package static func quoted(_ name: String) -> String { "\"\(name.replacing("\"", with: "\"\""))\"" }
 }

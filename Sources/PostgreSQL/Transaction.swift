@@ -21,7 +21,7 @@ public enum IsolationLevel: String, Sendable {
   case repeatableRead = "REPEATABLE READ"
   case serializable = "SERIALIZABLE"
 
-  fileprivate var begin: Statement {
+  package var begin: Statement {
     switch self {
     case .readCommitted: Begin.readCommitted
     case .repeatableRead: Begin.repeatableRead
@@ -36,9 +36,40 @@ public enum IsolationLevel: String, Sendable {
   }
 }
 
+extension Connection {
+  package static let commit = Statement("COMMIT")
+  package static let rollback = Statement("ROLLBACK")
+
+  /// Runs `body` in a transaction on this connection: committed when it returns, rolled back when it throws.
+  package func inTransaction<R>(
+    isolation: IsolationLevel = .readCommitted, _ body: (borrowing Transaction) async throws -> R
+  ) async throws -> R {
+    try await execute(isolation.begin)
+    let result: R
+    do {
+      result = try await body(Transaction(self))
+    } catch {
+      await rollback()
+      throw error
+    }
+    try await commit()
+    return result
+  }
+
+  /// Not cancelled with the task, or the connection would have to be thrown away.
+  package func rollback() async { _ = await send(Self.rollback).outcome() }
+
+  /// - Throws: 25P02 when the transaction had failed, and was rolled back; `connectionLost` leaves the outcome unknown.
+  package func commit() async throws(PostgreSQLError) {
+    let committed = try await send(Self.commit).outcome().get()
+    guard committed.tag == "COMMIT" else {
+      throw PostgreSQLError(
+        .server, "the transaction was rolled back because one of its statements had failed", sqlState: "25P02")
+    }
+  }
+}
+
 extension ConnectionPool {
-  private static let commit = Statement("COMMIT")
-  private static let rollback = Statement("ROLLBACK")
 
   /// Runs `body` in a transaction of its own: committed when it returns, rolled back when it throws.
   ///
@@ -48,21 +79,6 @@ extension ConnectionPool {
   ) async throws -> R {
     let lease = try await lease()
     defer { extendLifetime(lease) }
-    let transaction = Transaction(lease.connection)
-    try await lease.connection.execute(isolation.begin)
-    let result: R
-    do {
-      result = try await body(transaction)
-    } catch {
-      // Not cancelled with the task, or the connection would have to be thrown away.
-      _ = await lease.connection.send(Self.rollback).outcome()
-      throw error
-    }
-    let committed = try await lease.connection.send(Self.commit).outcome().get()
-    guard committed.tag == "COMMIT" else {
-      throw PostgreSQLError(
-        .server, "the transaction was rolled back because one of its statements had failed", sqlState: "25P02")
-    }
-    return result
+    return try await lease.connection.inTransaction(isolation: isolation, body)
   }
 }

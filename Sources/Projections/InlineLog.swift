@@ -165,7 +165,7 @@ public struct InlineLog: EventLog {
     let connection = transaction.connection
     let schema = "\(catalog.store.name)_\(definition.name)_\(build)"
     do {
-      try await connection.execute(Self.settings, Parameters("\(ProjectionViews.quoted(schema)), pg_temp"))
+      try await connection.execute(Self.settings, Parameters("\(Statement.quoted(schema)), pg_temp"))
       switch definition {
       case .sql(let model):
         let statements = try await statements(of: build, model, schema, on: connection)
@@ -194,12 +194,5 @@ public struct InlineLog: EventLog {
       state.statements[build] = made
       return made
     }
-  }
-}
-
-extension LogFilter {
-  /// Whether an event passes.
-  func admits(_ event: RecordedEvent) -> Bool {
-    (categories.isEmpty || categories.contains(event.stream.category)) && (types.isEmpty || types.contains(event.type))
   }
 }

@@ -77,6 +77,11 @@ public struct LogFilter: Sendable, Hashable {
   public static let all = LogFilter()
   public static func category(_ name: String) -> LogFilter { LogFilter(categories: [name]) }
   public static func types(_ names: String...) -> LogFilter { LogFilter(types: names) }
+
+  /// Whether an event passes.
+  package func admits(_ event: RecordedEvent) -> Bool {
+    (categories.isEmpty || categories.contains(event.stream.category)) && (types.isEmpty || types.contains(event.type))
+  }
 }
 
 extension EventLog {

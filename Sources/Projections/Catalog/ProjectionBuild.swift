@@ -61,9 +61,6 @@ public struct ProjectionBuild: Sendable, Hashable {
   public let position: Position
   /// How many events it has been told of.
   public let applied: Int
-  public let updatedAt: Date
-  /// Several connections are filling its tables.
-  let isLoading: Bool
   /// Host and process id of who runs it.
   public let process: String?
   /// Events a second, lately.
@@ -104,11 +101,9 @@ public struct ProjectionBuild: Sendable, Hashable {
     liveSince = date(17)
     position = Position(rows.int64(row, 18))
     applied = Int(rows.int64(row, 19))
-    updatedAt = rows.date(row, 20)
-    isLoading = rows.bool(row, 21)
-    let isOwned = rows.bool(row, 24)
-    process = isOwned && !rows.isNull(row, 22) ? rows.text(row, 22) : nil
-    rate = isOwned ? Int(rows.int64(row, 23)) : 0
+    let isOwned = rows.bool(row, 22)
+    process = isOwned && !rows.isNull(row, 20) ? rows.text(row, 20) : nil
+    rate = isOwned ? Int(rows.int64(row, 21)) : 0
   }
 }
 

@@ -206,8 +206,8 @@ extension ProjectionCatalog {
         ($0.liveKey != nil || $0.newKey != nil) == ($0.liveKey == $0.newKey && $0.liveKey != nil)
       }
     let sql = RowComparison(
-      live: "\(ProjectionViews.quoted(left)).\(ProjectionViews.quoted(table))",
-      new: "\(ProjectionViews.quoted(right)).\(ProjectionViews.quoted(table))",
+      live: "\(Statement.quoted(left)).\(Statement.quoted(table))",
+      new: "\(Statement.quoted(right)).\(Statement.quoted(table))",
       keys: isByKey ? keys.map { ($0.name, $0.isComparable) } : [], common: common.map { ($0.name, $0.isComparable) })
     let counts = try await connection.execute(Statement(sql.counts), timeout: .seconds(86400))
     let found = try await connection.execute(Statement(sql.samples), Parameters(samples), timeout: .seconds(86400))
@@ -234,13 +234,13 @@ private struct RowComparison {
   let common: [(name: String, isComparable: Bool)]
 
   private func value(_ side: String, _ column: (name: String, isComparable: Bool)) -> String {
-    let name = "\(side).\(ProjectionViews.quoted(column.name))"
+    let name = "\(side).\(Statement.quoted(column.name))"
     return column.isComparable ? name : "\(name)::text"
   }
 
   private var joined: String {
     guard !keys.isEmpty else {
-      let list = common.map { ProjectionViews.quoted($0.name) }.joined(separator: ", ")
+      let list = common.map { Statement.quoted($0.name) }.joined(separator: ", ")
       func rows(_ table: String) -> String {
         "(SELECT r AS row, count(*) AS n FROM (SELECT row_to_json(c.*)::text AS r FROM (SELECT \(list) FROM \(table)) c) t GROUP BY r)"
       }
@@ -261,7 +261,7 @@ private struct RowComparison {
 
   private var isOnlyLive: String { keys.isEmpty ? "coalesce(l.n, 0) > coalesce(n.n, 0)" : "n.\(key) IS NULL" }
   private var isOnlyNew: String { keys.isEmpty ? "coalesce(n.n, 0) > coalesce(l.n, 0)" : "l.\(key) IS NULL" }
-  private var key: String { ProjectionViews.quoted(keys[0].name) }
+  private var key: String { Statement.quoted(keys[0].name) }
 
   var counts: String {
     guard !keys.isEmpty else {
@@ -288,7 +288,7 @@ private struct RowComparison {
     let order =
       keys.isEmpty
       ? "1, 2"
-      : keys.map { "coalesce(l.\(ProjectionViews.quoted($0.name)), n.\(ProjectionViews.quoted($0.name)))" }.joined(
+      : keys.map { "coalesce(l.\(Statement.quoted($0.name)), n.\(Statement.quoted($0.name)))" }.joined(
         separator: ", ")
     return """
       SELECT \(rows)

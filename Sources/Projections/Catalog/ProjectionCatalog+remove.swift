@@ -19,7 +19,7 @@ extension ProjectionCatalog {
     try await connection.inTransaction { _ in
       // The tables first, as a runner takes them: his last transaction ends before, his next one finds no checkpoint.
       try await connection.script(
-        "DROP SCHEMA IF EXISTS \(ProjectionViews.quoted(build.tableSchema(of: store))) CASCADE")
+        "DROP SCHEMA IF EXISTS \(Statement.quoted(build.tableSchema(of: store))) CASCADE")
       let locked = try await connection.execute(queries.lockBuilds, Parameters(name))
       // Switched to at the same moment: then its views went with the tables, so nothing of this may stay.
       guard

@@ -195,7 +195,7 @@ extension ProjectionCatalog {
   /// Has the appends apply a build from the end of this transaction on; their role must be allowed to.
   private func engage(_ build: ProjectionBuild, on connection: Connection) async throws {
     try await connection.execute(queries.engage, Parameters(Int32(build.number), true))
-    let (schema, writer) = (ProjectionViews.quoted(build.tableSchema(of: store)), "\(store.name)_writer")
+    let (schema, writer) = (Statement.quoted(build.tableSchema(of: store)), "\(store.name)_writer")
     guard try await connection.execute(ProjectionViews.roleExists, Parameters(writer)).bool(0, 0) else { return }
     try await connection.script(
       """

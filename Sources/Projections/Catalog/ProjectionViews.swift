@@ -19,7 +19,7 @@ struct ProjectionViews {
     for row in relations.indices {
       let relation = relations.text(row, 0)
       let (isView, isTable, fits) = (relations.bool(row, 1), relations.bool(row, 2), relations.bool(row, 3))
-      let view = "\(Self.quoted(views)).\(Self.quoted(relation))"
+      let view = "\(Statement.quoted(views)).\(Statement.quoted(relation))"
       readers[relation] = relations.textArray(row, 5)
       if isView, !(isTable && fits) {
         let dependents = relations.textArray(row, 4)
@@ -36,10 +36,10 @@ struct ProjectionViews {
       throw ProjectionError.nameTaken(view: "\(views).\(clash.text(0, 0))", by: clash.text(0, 1))
     }
     for relation in shown {
-      let view = "\(Self.quoted(views)).\(Self.quoted(relation))"
+      let view = "\(Statement.quoted(views)).\(Statement.quoted(relation))"
       try await connection.script(
         """
-        CREATE OR REPLACE VIEW \(view) AS SELECT * FROM \(Self.quoted(tables)).\(Self.quoted(relation));
+        CREATE OR REPLACE VIEW \(view) AS SELECT * FROM \(Statement.quoted(tables)).\(Statement.quoted(relation));
         COMMENT ON VIEW \(view) IS 'projection \(name)'
         """)
       for reader in readers[relation] ?? [] { try await connection.script("GRANT SELECT ON \(view) TO \(reader)") }
@@ -49,35 +49,22 @@ struct ProjectionViews {
     }
   }
 
-  /// Takes the views away.
-  func remove(on connection: Connection) async throws {
-    let relations = try await connection.execute(catalog.queries.views, Parameters(catalog.viewSchema, name, ""))
-    for row in relations.indices {
-      let dependents = relations.textArray(row, 4)
-      let view = "\(catalog.viewSchema).\(relations.text(row, 0))"
-      guard dependents.isEmpty else { throw ProjectionError.dependents(view: view, dependents: dependents) }
-      try await connection.script("DROP VIEW \(Self.quoted(catalog.viewSchema)).\(Self.quoted(relations.text(row, 0)))")
-    }
-  }
-
   private func makeSchema(on connection: Connection) async throws {
     let views = catalog.viewSchema
     let exists = try await connection.execute(Self.schemaExists, Parameters(views)).bool(0, 0)
     guard !exists else { return }
-    try await connection.script("CREATE SCHEMA IF NOT EXISTS \(Self.quoted(views))")
+    try await connection.script("CREATE SCHEMA IF NOT EXISTS \(Statement.quoted(views))")
     for role in ["reader", "writer"] {
-      try await grant("USAGE ON SCHEMA \(Self.quoted(views))", to: "\(catalog.store.name)_\(role)", connection)
+      try await grant("USAGE ON SCHEMA \(Statement.quoted(views))", to: "\(catalog.store.name)_\(role)", connection)
     }
   }
 
   /// Where there is such a role.
   private func grant(_ privilege: String, to role: String, _ connection: Connection) async throws {
     guard try await connection.execute(Self.roleExists, Parameters(role)).bool(0, 0) else { return }
-    try await connection.script("GRANT \(privilege) TO \(Self.quoted(role))")
+    try await connection.script("GRANT \(privilege) TO \(Statement.quoted(role))")
   }
 
   private static let schemaExists = Statement("SELECT to_regnamespace(quote_ident($1)) IS NOT NULL")
   static let roleExists = Statement("SELECT to_regrole(quote_ident($1)) IS NOT NULL")
-
-  static func quoted(_ name: String) -> String { "\"\(name.replacing("\"", with: "\"\""))\"" }
 }

@@ -121,32 +121,3 @@ struct BuildTarget: Sendable {
       events: events, build: build.number, codec: codec, isLive: build.role == .live, sideEffects: sideEffects)
   }
 }
-
-extension Connection {
-  static let begin = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")
-  static let commit = Statement("COMMIT")
-  static let rollback = Statement("ROLLBACK")
-
-  /// Runs `body` in a transaction on this connection: committed when it returns, rolled back when it throws.
-  func inTransaction<R>(_ body: (borrowing Transaction) async throws -> R) async throws -> R {
-    try await execute(Self.begin)
-    let result: R
-    do {
-      result = try await body(Transaction(self))
-    } catch {
-      // Not cancelled with the task, or the connection would have to be thrown away.
-      _ = await send(Self.rollback).outcome()
-      throw error
-    }
-    try await commitTransaction()
-    return result
-  }
-
-  func commitTransaction() async throws(PostgreSQLError) {
-    let committed = try await send(Self.commit).outcome().get()
-    guard committed.tag == "COMMIT" else {
-      throw PostgreSQLError(
-        .server, "the transaction was rolled back because one of its statements had failed", sqlState: "25P02")
-    }
-  }
-}

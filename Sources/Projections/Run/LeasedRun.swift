@@ -7,7 +7,7 @@ struct LeasedRun: Sendable {
   let definition: Definition
   let options: ProjectionRunner.Options
 
-  /// - Returns: Whether it was run; `false`: somebody else does.
+  /// - Returns: Whether it was run to the end; `false`: somebody else does that.
   /// - Throws: ``ProjectionFailure`` when it must stop.
   @discardableResult
   func run(progress: RunProgress) async throws -> Bool {
@@ -15,7 +15,7 @@ struct LeasedRun: Sendable {
     guard let epoch = try await holder.take(build) else { return false }
     let run = BuildRun(catalog: catalog, build: build, definition: definition, options: options, progress: progress)
     do {
-      try await withThrowingTaskGroup(of: Bool.self) { group in
+      let isDone = try await withThrowingTaskGroup(of: Bool.self) { group in
         group.addTask {
           try await run.run(.caughtUp)
           return true
@@ -28,11 +28,11 @@ struct LeasedRun: Sendable {
             if let kept, kept.isEmpty { return false }
           }
         }
-        _ = try await group.next()
-        group.cancelAll()
+        defer { group.cancelAll() }
+        return try await group.next() ?? false
       }
       await holder.release()
-      return true
+      return isDone
     } catch {
       await holder.release()
       throw error

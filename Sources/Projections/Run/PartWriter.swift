@@ -129,7 +129,7 @@ actor PartWriter {
     guard let statements = target.statements, let connection else { return }
     let encoded = try statements.encode(events)
     try await withTaskCancellationHandler {
-      let begin = connection.send(Connection.begin, timeout: ModelStatements.patience)
+      let begin = connection.send(IsolationLevel.readCommitted.begin, timeout: ModelStatements.patience)
       var sent = statements.send(encoded, on: connection)
       if !isChecked, !events.isEmpty {
         // Before it is known what they touch, nothing is committed.
@@ -137,7 +137,7 @@ actor PartWriter {
           try await statements.finish(sent, isCancellable: false)
           try await statements.checkTables(on: connection)
         } catch {
-          _ = await connection.send(Connection.rollback).outcome()
+          await connection.rollback()
           throw error
         }
         isChecked = true

@@ -26,15 +26,13 @@ final class ReadModelSession: Sendable {
         """
         DECLARE rows NO SCROLL CURSOR FOR
          SELECT \(key.isEmpty ? row : "jsonb_build_array(\(key))::text"), \(row)
-           FROM pg_temp.\(Self.quoted(name)) t
+           FROM pg_temp.\(Statement.quoted(name)) t
           ORDER BY \(key.isEmpty ? "\(row) COLLATE \"C\"" : key)
         """)
       self.key = key
     }
 
-    var quotedName: String { Self.quoted(name) }
-
-    private static func quoted(_ name: String) -> String { "\"\(name.replacing("\"", with: "\"\""))\"" }
+    var quotedName: String { Statement.quoted(name) }
   }
   let tables: [Table]
 
