@@ -17,6 +17,7 @@ let package = Package(
     .library(name: "EventStore", targets: ["EventStore"]),
     .library(name: "Replay", targets: ["Replay"]),
     .library(name: "Projections", targets: ["Projections"]),
+    .library(name: "Outbox", targets: ["Outbox"]),
     .library(name: "PostgreSQL", targets: ["PostgreSQL"]),
     .library(name: "EmbeddedPostgreSQL", targets: ["EmbeddedPostgreSQL"]),
     .library(name: "EventStoreTesting", targets: ["EventStoreTesting"]),
@@ -71,6 +72,18 @@ let package = Package(
       swiftSettings: settings,
       plugins: ["EmbedSQL"]),
     .target(
+      name: "Outbox",
+      dependencies: [
+        "EventStore", "PostgreSQL",
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: settings,
+      plugins: ["EmbedSQL"]),
+    .target(
       name: "EmbeddedPostgreSQL",
       dependencies: [
         .product(name: "Subprocess", package: "swift-subprocess"),
@@ -87,7 +100,7 @@ let package = Package(
     .target(
       name: "EventStoreCommands",
       dependencies: [
-        "EventStore", "EmbeddedPostgreSQL", "PostgreSQL", "Projections", "Replay",
+        "EventStore", "EmbeddedPostgreSQL", "Outbox", "PostgreSQL", "Projections", "Replay",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "Subprocess", package: "swift-subprocess"),
@@ -120,6 +133,8 @@ let package = Package(
       name: "ProjectionsTests",
       dependencies: ["EventStore", "EventStoreTesting", "PostgreSQL", "Projections", "Replay", "TestSupport"],
       swiftSettings: settings),
+    .testTarget(
+      name: "OutboxTests", dependencies: ["EventStore", "Outbox", "PostgreSQL", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",
       dependencies: ["EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl"],

@@ -1,6 +1,6 @@
--- roles: three group roles a store, <schema>_writer (append and read), <schema>_reader (read) and <schema>_projector (read,
--- and keep projections; it also needs CREATE on the database). None can change or remove an event; the first two write to no
--- table but through the functions. Grant them to your login roles.
+-- roles: four group roles a store, <schema>_writer (append and read), <schema>_reader (read), <schema>_projector (read, and
+-- keep projections; it also needs CREATE on the database) and <schema>_consumer (read, and keep consumer groups). None can
+-- change or remove an event; the first two write to no table but through the functions. Grant them to your login roles.
 --
 -- Where the migrating role may not create roles, an administrator makes them first or goes without.
 DO $$
@@ -9,12 +9,13 @@ DECLARE
   writer text := current_schema() || '_writer';
   reader text := current_schema() || '_reader';
   runner text := current_schema() || '_projector';
+  member text := current_schema() || '_consumer';
   name   text;
 BEGIN
   EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM PUBLIC', store);
   EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC', store);
 
-  FOREACH name IN ARRAY ARRAY[writer, reader, runner] LOOP
+  FOREACH name IN ARRAY ARRAY[writer, reader, runner, member] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
       IF NOT (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         CONTINUE;
@@ -28,6 +29,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.horizon() TO %I', store, name);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.live_outbox_members TO %I', store, name);
   END LOOP;
 
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = writer) THEN
@@ -57,6 +59,19 @@ BEGIN
     EXCEPTION WHEN insufficient_privilege THEN
       NULL;  -- Then an administrator does, or a switch does not wait for the transactions of other roles.
     END;
+  END IF;
+
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = member) THEN
+    EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %1$I.outbox_groups, %1$I.outbox_members, %1$I.outbox_cursors,
+                                                    %1$I.outbox_positions, %1$I.outbox_keys, %1$I.outbox_deferred,
+                                                    %1$I.outbox_parked TO %2$I',
+                   store, member);
+    -- What people did is written down, and stays.
+    EXECUTE format('GRANT INSERT ON %I.outbox_audit TO %I', store, member);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %1$I.create_outbox_group, %1$I.seek_outbox_group, %1$I.outbox_heartbeat,
+                                              %1$I.outbox_claim, %1$I.outbox_settle, %1$I.outbox_split,
+                                              %1$I.outbox_merge TO %2$I',
+                   store, member);
   END IF;
 END
 $$;

@@ -68,6 +68,10 @@ public struct StreamRange: Sendable, Hashable {
 public struct LogFilter: Sendable, Hashable {
   public var categories: [String]
   public var types: [String]
+  /// Patterns of SQL's LIKE: further types.
+  package var typePatterns: [String] = []
+  /// `nil`: all.
+  package var shards: ShardSet?
 
   public init(categories: [String] = [], types: [String] = []) {
     self.categories = categories

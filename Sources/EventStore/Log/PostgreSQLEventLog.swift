@@ -28,6 +28,9 @@ public final class PostgreSQLEventLog: EventLog {
   let hints: Hints
   let plaintextCategories: PlaintextCategories
   private let appender: Appender
+  private let announcer: Announcer
+  /// So that readers are told of them, once they are committed.
+  private let appendsInTransactions = Atomic<Int>(0)
   private let listener = Mutex<Connection?>(nil)
 
   /// Opens a store that has been migrated, and checks that the master key in hand is its own.
@@ -124,6 +127,7 @@ public final class PostgreSQLEventLog: EventLog {
     let hints = Hints()
     self.hints = hints
     let announcer = Announcer(queries, hints)
+    self.announcer = announcer
     appender = Appender(
       pool: pool, queries: queries, limits: AppendQueue.Limits(lanes: configuration.appendLanes),
       patience: configuration.appendPatience, logger: configuration.logger,
@@ -195,6 +199,7 @@ public final class PostgreSQLEventLog: EventLog {
     let verdicts = try await database { () throws(PostgreSQLError) in
       try await AppendCall.run([AppendRequest(sealed)], on: connection, queries).get()
     }
+    appendsInTransactions.wrappingAdd(1, ordering: .relaxed)
     return try await results(appends, verdicts, inTransaction: true)
   }
 
@@ -211,7 +216,12 @@ public final class PostgreSQLEventLog: EventLog {
   public func withTransaction<R>(
     isolation: IsolationLevel = .readCommitted, _ body: (borrowing Transaction) async throws -> R
   ) async throws -> R {
-    try await pool.withTransaction(isolation: isolation, body)
+    let before = appendsInTransactions.load(ordering: .relaxed)
+    let lease = try await pool.lease()
+    let result = try await lease.connection.inTransaction(isolation: isolation, body)
+    // It may have been another's: a hint too many costs little.
+    if appendsInTransactions.load(ordering: .relaxed) != before { announcer.appended(on: lease.connection) }
+    return result
   }
 
   /// Checks, finds ids and keys, seals.
@@ -402,6 +412,16 @@ public final class PostgreSQLEventLog: EventLog {
   /// or the end of a log that nobody can append to at this moment. Unlike ``readAll(after:where:)`` it does not end before.
   package func readDecided(after position: Position, upTo end: Position, where filter: LogFilter) -> EventSequence {
     EventSequence { LogPages(self, after: position, filter, upTo: end) }
+  }
+
+  /// The events at some positions, in order; those that are not there are left out.
+  package func events(at positions: [Position]) async throws(ReadError) -> [RecordedEvent] {
+    try await reading { () throws(PostgreSQLError) in
+      let lease = try await pool.lease()
+      let rows = try await lease.connection.execute(
+        queries.eventsAt, Parameters(BinaryArray(positions.map(\.rawValue))))
+      return try await makeDecoder().events(rows) { () throws(PostgreSQLError) in lease }
+    }
   }
 
   public func subscribe(after position: Position, where filter: LogFilter) -> EventSequence {

@@ -18,6 +18,11 @@ public struct RecordedEvent: Sendable {
   public let payload: Result<Payload, PayloadError>
   /// The data key that the payload is sealed under; `nil` where it is in the clear.
   package let keyID: UUID?
+  /// As the log has it; `nil`: it was not read from there.
+  private let knownShard: UInt8?
+
+  /// 0 to 255: part of every key that divides work.
+  package var shard: UInt8 { knownShard ?? ShardSet.shard(of: stream.description) }
 
   /// When it happened: ``occurredAt`` where there is one, else ``recordedAt``.
   public var time: Date { occurredAt ?? recordedAt }
@@ -33,7 +38,8 @@ public struct RecordedEvent: Sendable {
 
   package init(
     id: UUID, stream: StreamName, version: Int, position: Position, type: String, schemaVersion: Int,
-    recordedAt: Date, occurredAt: Date?, metadata: Metadata, payload: Result<Payload, PayloadError>, keyID: UUID?
+    recordedAt: Date, occurredAt: Date?, metadata: Metadata, payload: Result<Payload, PayloadError>, keyID: UUID?,
+    shard: UInt8? = nil
   ) {
     self.id = id
     self.stream = stream
@@ -46,6 +52,7 @@ public struct RecordedEvent: Sendable {
     self.metadata = metadata
     self.payload = payload
     self.keyID = keyID
+    knownShard = shard
   }
 }
 

@@ -147,7 +147,8 @@ struct EventOpener: Sendable {
       position: Position(rows.int64(row, Column.position)), type: interned(type), schemaVersion: schemaVersion,
       recordedAt: Date(microsecondsSince2000: rows.int64(row, Column.recordedAt)),
       occurredAt: occurredAt.map { Date(microsecondsSince2000: $0) },
-      metadata: hasMetadata ? Metadata(trusted: Array(metadata)) : Metadata(), payload: payload, keyID: keyID)
+      metadata: hasMetadata ? Metadata(trusted: Array(metadata)) : Metadata(), payload: payload, keyID: keyID,
+      shard: UInt8(truncatingIfNeeded: streamID))
   }
 
   private func open(

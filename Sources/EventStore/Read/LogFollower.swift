@@ -14,10 +14,15 @@ package final class LogFollower {
   private let log: PostgreSQLEventLog
   private let pages: LogPages
   private var pause: Duration
+  private let longestPause: Duration
   private var hint: UInt64 = 0
 
-  package init(_ log: PostgreSQLEventLog, after position: Position, _ filter: LogFilter) {
+  /// - Parameter longestPause: How long it rests when nothing comes and no hint wakes it. Default: as configured.
+  package init(
+    _ log: PostgreSQLEventLog, after position: Position, _ filter: LogFilter, longestPause: Duration? = nil
+  ) {
     self.log = log
+    self.longestPause = longestPause ?? log.configuration.longestPoll
     pages = LogPages(log, after: position, filter)
     pause = log.configuration.shortestPoll
   }
@@ -38,7 +43,7 @@ package final class LogFollower {
   package func wait() async {
     await log.listen()
     await log.hints.wait(after: hint, atMost: pause * Double.random(in: 0.75...1.25))
-    pause = min(pause * 2, log.configuration.longestPoll)
+    pause = min(pause * 2, longestPause)
   }
 
   /// After a lost connection: goes on after the last event that was given out.

@@ -118,15 +118,18 @@ final class LogPages: EventPageSource {
     }
   }
 
-  private var isFiltered: Bool { !filter.categories.isEmpty || !filter.types.isEmpty }
+  private var isFiltered: Bool {
+    !filter.categories.isEmpty || !filter.types.isEmpty || !filter.typePatterns.isEmpty || filter.shards != nil
+  }
 
   private var statement: Statement { isFiltered ? log.queries.logRangeFiltered : log.queries.logRange }
 
   private func parameters(_ end: Int64) -> Parameters {
     guard isFiltered else { return Parameters(asked, end) }
+    let hasTypes = !filter.types.isEmpty || !filter.typePatterns.isEmpty
     return Parameters(
-      asked, end, categories.map { BinaryArray($0) },
-      filter.types.isEmpty ? nil : BinaryArray(filter.types))
+      asked, end, categories.map { BinaryArray($0) }, hasTypes ? BinaryArray(filter.types) : nil,
+      hasTypes ? BinaryArray(filter.typePatterns) : nil, filter.shards)
   }
 
   private func adapt(_ rows: Int) {

@@ -26,6 +26,7 @@ struct Queries: Sendable {
   let saveSnapshot: Statement
   let grownStreams: Statement
   let settledPosition: Statement
+  let eventsAt: Statement
   /// What appenders notify and readers listen to.
   let channel: String
 
@@ -54,6 +55,7 @@ struct Queries: Sendable {
     saveSnapshot = statement(SQL.`queries/save_snapshot`)
     grownStreams = statement(SQL.`queries/grown_streams`)
     settledPosition = statement(SQL.`queries/settled_position`)
+    eventsAt = statement(SQL.`queries/events_at`)
     channel = "\(schema.name)_appended"
   }
 }

@@ -1,0 +1,18 @@
+-- live_outbox_members: the members of a group that live: their lease has not ended, nor their connection.
+CREATE OR REPLACE FUNCTION live_outbox_members(of_group integer) RETURNS TABLE (member uuid)
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $$
+  SELECT m.member
+    FROM outbox_members m
+   WHERE m.group_id = of_group
+     AND m.expires_at > clock_timestamp()
+     AND (m.presence IS NULL
+          OR EXISTS (SELECT
+                       FROM pg_locks k
+                      WHERE k.locktype = 'advisory'
+                        AND k.objsubid = 2
+                        AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                        AND k.classid = 'outbox_members'::regclass
+                        AND k.objid::bigint = m.presence::bigint & 4294967295))
+$$;
