@@ -28,6 +28,21 @@ public struct BinaryArray: PostgreSQLEncodable {
     for value in values { append(value) }
   }
 
+  public init(_ values: some Sequence<Bool>) {
+    self.init(of: TypeOID.bool)
+    for value in values { append(value) }
+  }
+
+  public init(_ values: some Sequence<Int64?>) {
+    self.init(of: TypeOID.int8)
+    for value in values { if let value { append(value) } else { appendNull() } }
+  }
+
+  public init(_ values: some Sequence<String?>) {
+    self.init(of: TypeOID.text)
+    for value in values { if let value { append(value) } else { appendNull() } }
+  }
+
   public mutating func append(_ value: Int64) {
     body.appendBigEndian(Int32(8))
     body.appendBigEndian(value)

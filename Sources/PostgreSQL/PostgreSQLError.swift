@@ -84,3 +84,12 @@ extension PostgreSQLError {
     return message.isEmpty ? "the server closed the connection" : message
   }
 }
+
+extension PostgreSQLError {
+  /// Whether the server's message cannot hold anything of a row: cardinality and constraints, and names that are not there
+  /// or not allowed. Other messages may quote what a statement was given.
+  package var quotesNoValue: Bool {
+    guard let sqlState else { return true }
+    return ["21", "23"].contains(sqlState.prefix(2)) || ["42P01", "42703", "42501", "42704"].contains(sqlState)
+  }
+}

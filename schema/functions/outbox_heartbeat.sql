@@ -8,8 +8,8 @@ RETURNS TABLE (
   own_cursors  bigint[],
   own_epochs   bigint[],
   own_shards   integer,
-  other_members uuid[],     -- that live …
-  other_shards integer[],   -- … and what they own
+  other_members text[],     -- that live …
+  other_shards bigint[],    -- … and what they own
   free_shards  integer      -- that nobody owns who lives
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -34,11 +34,11 @@ BEGIN
          coalesce(array_agg(c.cursor_id ORDER BY c.cursor_id) FILTER (WHERE c.member = me), '{}'),
          coalesce(array_agg(c.epoch ORDER BY c.cursor_id) FILTER (WHERE c.member = me), '{}'),
          coalesce(sum(bit_count(c.shards)) FILTER (WHERE c.member = me), 0)::integer,
-         live,
+         live::text[],
          ARRAY (SELECT coalesce((SELECT sum(bit_count(o.shards))
                                    FROM outbox_cursors o
                                   WHERE o.group_id = mine
-                                    AND o.member = l.member), 0)::integer
+                                    AND o.member = l.member), 0)
                   FROM unnest(live) WITH ORDINALITY AS l (member, place)
                  ORDER BY l.place),
          coalesce(sum(bit_count(c.shards))

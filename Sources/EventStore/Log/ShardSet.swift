@@ -65,6 +65,8 @@ package struct ShardSet: Hashable, Sendable {
     return result
   }
 
+  package func isDisjoint(from other: ShardSet) -> Bool { subtracting(other) == self }
+
   package func subtracting(_ other: ShardSet) -> ShardSet {
     var result = self
     result.words = (

@@ -1,7 +1,7 @@
 internal import Synchronization
 
 /// Wakes readers when something may have been appended. Only a hint: readers look for themselves as well.
-final class Hints: Sendable {
+package final class Hints: Sendable {
   private struct State {
     var count: UInt64 = 0
     var lastWaiter: UInt64 = 0
@@ -9,10 +9,12 @@ final class Hints: Sendable {
   }
   private let state = Mutex(State())
 
-  /// How many hints there were.
-  var count: UInt64 { state.withLock { $0.count } }
+  package init() {}
 
-  func hint() {
+  /// How many hints there were.
+  package var count: UInt64 { state.withLock { $0.count } }
+
+  package func hint() {
     let waiters = state.withLock { state in
       state.count += 1
       defer { state.waiters = [:] }
@@ -22,7 +24,7 @@ final class Hints: Sendable {
   }
 
   /// Returns at the first hint after the first `count`, after `duration`, or when the task is cancelled.
-  func wait(after count: UInt64, atMost duration: Duration) async {
+  package func wait(after count: UInt64, atMost duration: Duration) async {
     let id = state.withLock { state in
       state.lastWaiter += 1
       return state.lastWaiter

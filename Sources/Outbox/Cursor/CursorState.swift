@@ -621,10 +621,12 @@ final class CursorState {
   }
 
   /// What is to be written down since the last time; `nil`: nothing.
-  func takeChanges(now: Instant) -> CursorChanges? {
+  ///
+  /// - Parameter mayOnlyMove: Also that it has passed events of others, and nothing else.
+  func takeChanges(now: Instant, mayOnlyMove: Bool = true) -> CursorChanges? {
     let place = place
     let isMoved = place.position != written.position || place.open != written.open
-    guard isMoved || handled > 0 || !changedKeys.isEmpty || !changedSingles.isEmpty || !deadLetters.isEmpty else {
+    guard (isMoved && mayOnlyMove) || handled > 0 || !changedKeys.isEmpty || !changedSingles.isEmpty || !deadLetters.isEmpty else {
       return nil
     }
     defer {

@@ -52,7 +52,7 @@ extension ProjectionCatalog {
     /// It is in code that this program does not have, and no service that has it runs.
     public let waitsForCode: Bool
     /// How this process is called there.
-    public var here: String { Leaseholder.process }
+    public var here: String { Presence.process }
   }
 
   /// Builds a projection anew, beside the live one, from the first event on, and returns once it has caught up. A rebuild
@@ -179,7 +179,7 @@ extension ProjectionCatalog {
               }
               progress(
                 RebuildProgress(
-                  position: here.position, end: end, rate: here.rate(), process: Leaseholder.process,
+                  position: here.position, end: end, rate: here.rate(), process: Presence.process,
                   waitsForCode: false))
             }
           }

@@ -1,0 +1,177 @@
+public import EventStore
+public import FoundationEssentials
+internal import PostgreSQL
+
+/// The consumer groups of a store: makes, changes, shows and removes them. Who consumes is a ``GroupConsumer``.
+public struct ConsumerGroups: Sendable {
+  let log: PostgreSQLEventLog
+  let queries: OutboxQueries
+
+  public init(_ log: PostgreSQLEventLog) {
+    self.log = log
+    queries = OutboxQueries(log.configuration.schema)
+  }
+
+  /// A group, and how it is.
+  public struct Status: Sendable, Hashable {
+    let number: Int32
+    public let group: ConsumerGroup
+    let revision: Int64
+    public let createdAt: Date
+    public let pausedAt: Date?
+    /// Why it has stopped.
+    public let failure: GroupFailure?
+    /// Consumers that live.
+    public let members: Int
+    /// Keys that are behind because one of their events failed, or because they have very many.
+    public let keysBehind: Int
+    /// Of those, the ones that wait for a person.
+    public let keysHeld: Int
+    /// Single events that are to come again.
+    public let deferred: Int
+    /// Dead letters.
+    public let parked: Int
+    /// Events that were handled, since it began or was moved by a seek.
+    public let handled: Int
+    /// Every event up to here has been given out at least.
+    public let position: Position
+
+    public var state: State {
+      if failure != nil { return .stopped }
+      if pausedAt != nil { return .paused }
+      return members == 0 ? .idle : .running
+    }
+
+    public enum State: String, Sendable {
+      case running
+      /// It has no consumer.
+      case idle
+      case paused
+      /// At an event, for a reason that is not the event's.
+      case stopped
+    }
+
+    init(_ rows: Rows, _ row: Int) throws {
+      number = rows.int32(row, 0)
+      var group = try JSONDecoder().decode(ConsumerGroup.self, from: Data(rows.bytes(row, 2)))
+      group.name = rows.text(row, 1)
+      self.group = group
+      revision = rows.int64(row, 3)
+      pausedAt = rows.isNull(row, 4) ? nil : rows.date(row, 4)
+      failure =
+        rows.isNull(row, 5) ? nil : try JSONDecoder().decode(GroupFailure.self, from: Data(rows.bytes(row, 5)))
+      createdAt = rows.date(row, 6)
+      members = Int(rows.int32(row, 7))
+      keysBehind = Int(rows.int64(row, 8))
+      keysHeld = Int(rows.int64(row, 9))
+      deferred = Int(rows.int64(row, 10))
+      parked = Int(rows.int64(row, 11))
+      handled = Int(rows.int64(row, 12))
+      position = Position(rows.int64(row, 13))
+    }
+  }
+
+  /// All of them, by name.
+  public func all() async throws -> [Status] { try await statuses(of: nil) }
+
+  /// - Throws: ``OutboxError`` with `notFound`.
+  public func status(of name: String) async throws -> Status {
+    guard let status = try await statuses(of: name).first else { throw OutboxError.notFound(group: name) }
+    return status
+  }
+
+  private func statuses(of name: String?) async throws -> [Status] {
+    let rows = try await log.pool.execute(queries.groups, Parameters(name))
+    return try rows.indices.map { try Status(rows, $0) }
+  }
+
+  // MARK: Making and changing
+
+  /// - Throws: ``OutboxError``: `exists`, `invalid`.
+  @discardableResult
+  public func create(_ group: ConsumerGroup, from start: GroupStart = .beginning) async throws -> Status {
+    try group.check()
+    do {
+      try await log.pool.execute(
+        queries.create, Parameters(group.name, try Self.json(group), try await position(start)))
+    } catch let error as PostgreSQLError where error.sqlState == "23505" {
+      throw OutboxError.exists(group: group.name)
+    }
+    return try await status(of: group.name)
+  }
+
+  /// Changes a group's policy. What is under way is finished first, and goes on by the new one within a second or two.
+  ///
+  /// Its filter and its partition key stay as they are: what has been delivered would not be what was asked for.
+  ///
+  /// - Throws: ``OutboxError``: `notFound`, `invalid`.
+  @discardableResult
+  public func update(_ name: String, _ policy: GroupPolicy) async throws -> Status {
+    let status = try await status(of: name)
+    var group = status.group
+    group.policy = policy
+    try group.check()
+    try await log.pool.execute(queries.update, Parameters(status.number, try Self.json(group)))
+    return try await self.status(of: name)
+  }
+
+  /// Removes a group and everything that is known of it. Consumers that live find out within a second or two.
+  public func delete(_ name: String) async throws {
+    try await log.pool.execute(queries.delete, Parameters(try await status(of: name).number))
+  }
+
+  private static func json(_ group: ConsumerGroup) throws -> String {
+    String(decoding: try JSONEncoder().encode(group), as: UTF8.self)
+  }
+
+  private func position(_ start: GroupStart) async throws -> Int64 {
+    switch start {
+    case .beginning: return 0
+    case .end: return try await log.pool.execute(queries.end).int64(0, 0)
+    case .after(let position): return position.rawValue
+    case .since(let time):
+      // Nothing as late as that yet: from the end.
+      let rows = try await log.pool.execute(queries.positionAt, Parameters(time))
+      return rows.isNull(0, 0) ? try await log.pool.execute(queries.end).int64(0, 0) : rows.int64(0, 0)
+    }
+  }
+
+  // MARK: Operating
+
+  /// Lets nothing more start, in any consumer, within a second or two. What is in flight is finished.
+  public func pause(_ name: String) async throws {
+    try await log.pool.execute(queries.setPaused, Parameters(try await status(of: name).number))
+  }
+
+  /// Lets a group that is paused or has stopped go on.
+  public func resume(_ name: String) async throws {
+    try await log.pool.execute(queries.resume, Parameters(try await status(of: name).number))
+  }
+
+  /// Lets a group go on elsewhere in the log. Its consumers let go of what they have, whatever becomes of it, and begin there.
+  /// What was to come again is forgotten; dead letters stay.
+  ///
+  /// - Returns: Where it is now.
+  @discardableResult
+  public func seek(_ name: String, to start: GroupStart) async throws -> Position {
+    let status = try await status(of: name)
+    let end = try await log.pool.execute(queries.end).int64(0, 0)
+    let position = try await position(start)
+    guard position <= end else {
+      throw OutboxError.invalid("position \(position) is beyond the end of the log, which is at \(end)")
+    }
+    try await log.pool.execute(queries.seek, Parameters(status.number, position))
+    return Position(position)
+  }
+
+  // MARK: For consumers
+
+  /// Where the log ends now.
+  func end() async throws -> Int64 { try await log.pool.execute(queries.end).int64(0, 0) }
+
+  /// Whether everything up to a position has been handled, given up or set aside until a person decides.
+  func isEmpty(upTo end: Int64, _ name: String) async throws -> Bool {
+    let rows = try await log.pool.execute(queries.isEmpty, Parameters(name, end))
+    return rows.isEmpty ? true : rows.bool(0, 0)
+  }
+}

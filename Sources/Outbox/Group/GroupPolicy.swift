@@ -1,0 +1,147 @@
+/// What becomes of a group's events that fail, and how fast it may go. Times are in seconds.
+public struct GroupPolicy: Sendable, Hashable, Codable {
+  public var retry: RetryPolicy
+  public var afterLastRetry: AfterLastRetry
+  /// How long a handler may take for one event; `nil`: as long as it likes.
+  public var timeout: Double?
+  /// Every event is delivered this long after it was recorded.
+  public var delay: Double
+  /// An event that is older than this, counted from when it was recorded and was to be delivered, is passed over.
+  public var expiry: Double?
+  /// Events a second, at most, of the whole group.
+  public var rate: Double?
+  /// Events a second, at most, of each key.
+  public var ratePerKey: Double?
+  public var breaker: CircuitBreaker?
+
+  /// What to do with an event whose last retry has failed.
+  public enum AfterLastRetry: String, Sendable, Hashable, Codable, CaseIterable {
+    /// Make it a dead letter; its key goes on.
+    case park
+    /// Make it a dead letter; later events of its key wait until a person has decided.
+    case parkAndHold = "park-and-hold"
+    /// The group stops, before it.
+    case stop
+  }
+
+  public init(
+    retry: RetryPolicy = RetryPolicy(), afterLastRetry: AfterLastRetry = .park, timeout: Double? = nil,
+    delay: Double = 0, expiry: Double? = nil, rate: Double? = nil, ratePerKey: Double? = nil,
+    breaker: CircuitBreaker? = CircuitBreaker()
+  ) {
+    self.retry = retry
+    self.afterLastRetry = afterLastRetry
+    self.timeout = timeout
+    self.delay = delay
+    self.expiry = expiry
+    self.rate = rate
+    self.ratePerKey = ratePerKey
+    self.breaker = breaker
+  }
+}
+
+/// When an event that failed is tried again.
+public struct RetryPolicy: Sendable, Hashable, Codable {
+  public enum Delays: Sendable, Hashable, Codable {
+    /// Always the same.
+    case fixed(Double)
+    /// The first, each further one `factor` times the one before it, up to `most`; each shortened at random by up to half, so
+    /// that what failed together does not come again together.
+    case exponential(first: Double, factor: Double, most: Double)
+    /// One after the other; the last again and again.
+    case list([Double])
+  }
+
+  public var delays: Delays
+  /// How often an event is tried, the first time included.
+  public var attempts: Int
+  /// No further try when its first failure is longer ago than this.
+  public var deadline: Double?
+
+  public init(
+    _ delays: Delays = .exponential(first: 0.5, factor: 2, most: 300), attempts: Int = 8, deadline: Double? = nil
+  ) {
+    self.delays = delays
+    self.attempts = attempts
+    self.deadline = deadline
+  }
+
+  /// - Parameters:
+  ///   - failures: Of this event, this one included.
+  ///   - age: Seconds since the first.
+  /// - Returns: Seconds until the next try; `nil`: it was the last.
+  func delay(
+    after failures: Int, age: Double, _ random: inout some RandomNumberGenerator
+  ) -> Double? {
+    guard failures < attempts else { return nil }
+    let delay =
+      switch delays {
+      case .fixed(let delay): delay
+      case .exponential(let first, let factor, let most):
+        min(most, first * Self.power(factor, failures - 1, upTo: most / max(first, 1e-9)))
+          * Double.random(in: 0.5...1, using: &random)
+      case .list(let delays): delays.isEmpty ? 0 : delays[min(failures, delays.count) - 1]
+      }
+    if let deadline, age + delay > deadline { return nil }
+    return delay
+  }
+
+  private static func power(_ base: Double, _ exponent: Int, upTo most: Double) -> Double {
+    var result = 1.0
+    for _ in 0..<max(0, exponent) where result < most { result *= base }
+    return result
+  }
+}
+
+/// Rests a member whose handlers fail one after the other: what they need is probably away, and no event is to blame.
+public struct CircuitBreaker: Sendable, Hashable, Codable {
+  /// So many failures in a row, of different keys, open it …
+  public var failures: Int
+  /// … for so long, in seconds; then one event tries whether it goes again.
+  public var pause: Double
+
+  public init(failures: Int = 20, pause: Double = 5) {
+    self.failures = failures
+    self.pause = pause
+  }
+}
+
+extension ConsumerGroup {
+  /// - Throws: ``OutboxError`` with `invalid`.
+  func check() throws(OutboxError) {
+    func require(_ holds: Bool, _ problem: String) throws(OutboxError) {
+      guard holds else { throw .invalid("group \(name.prefix(100).debugDescription): \(problem)") }
+    }
+    func check(_ value: Double?, _ name: String, _ range: ClosedRange<Double>, _ unit: String) throws(OutboxError) {
+      guard let value else { return }
+      try require(
+        range.contains(value), "\(name) is \(value): expected \(range.lowerBound) to \(range.upperBound) \(unit)")
+    }
+    try require((1...100).contains(name.utf8.count), "a name has 1 to 100 bytes")
+    try require(name.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }, "a name has no control characters")
+    let year = 366 * 86_400.0
+    try check(policy.timeout, "timeout", 0.001...86_400, "seconds")
+    try check(policy.delay, "delay", 0...year, "seconds")
+    try check(policy.expiry, "expiry", 0.001...(100 * year), "seconds")
+    try check(policy.rate, "rate", 0.001...1e7, "events a second")
+    try check(policy.ratePerKey, "rate per key", 0.001...1e7, "events a second")
+    try require((1...1_000_000).contains(policy.retry.attempts), "attempts: expected 1 to 1000000")
+    try check(policy.retry.deadline, "deadline", 0...year, "seconds")
+    switch policy.retry.delays {
+    case .fixed(let delay): try check(delay, "retry delay", 0...year, "seconds")
+    case .exponential(let first, let factor, let most):
+      try check(first, "first retry delay", 0...year, "seconds")
+      try check(factor, "factor of retry delays", 1...1000, "")
+      try check(most, "longest retry delay", first...year, "seconds")
+    case .list(let delays):
+      try require(!delays.isEmpty, "a list of retry delays has at least one")
+      for delay in delays { try check(delay, "retry delay", 0...year, "seconds") }
+    }
+    if let breaker = policy.breaker {
+      try require((1...1_000_000).contains(breaker.failures), "failures of the breaker: expected 1 to 1000000")
+      try check(breaker.pause, "pause of the breaker", 0.001...86_400, "seconds")
+    }
+    if case .metadata(let field) = key { try require(!field.isEmpty, "the metadata key is empty") }
+    for type in filter.types { try require(!type.isEmpty, "an event type is empty") }
+  }
+}

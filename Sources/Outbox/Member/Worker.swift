@@ -1,0 +1,200 @@
+internal import EventStore
+internal import Logging
+internal import PostgreSQL
+
+/// Takes what may start, calls the handler, and says what became of it.
+struct Worker: Sendable {
+  let member: Member
+  let handler: GroupConsumer.Handler
+  let calls = TimedCalls()
+
+  var count: Int {
+    switch handler {
+    case .each: member.options.concurrency
+    // A batch is many events at a time as it is.
+    case .batch: 2
+    // One transaction a cursor at a time, since each moves it.
+    case .transaction: 1
+    }
+  }
+
+  func work() async {
+    switch handler {
+    case .each(let handler):
+      while let started = await member.next() { await handle(started, handler) }
+    case .batch(let limits, let handler):
+      while let first = await member.next(upTo: limits.size) {
+        await handle(await gather(first, limits), handler)
+      }
+    case .transaction(let limits, let handler):
+      while let first = await member.next(upTo: limits.size) {
+        await transact(gather(first, limits, of: first.run), first.run, handler)
+      }
+    }
+  }
+
+  /// Cancels handlers whose time is over.
+  func watch() async {
+    while !Task.isCancelled {
+      try? await Task.sleep(for: .milliseconds(20))
+      let stuck = calls.sweep(now: CursorRun.now)
+      if stuck >= count { member.failed(OutboxError.handlersStuck(group: member.group.name, count: stuck)) }
+    }
+  }
+
+  private func delivery(_ entry: Entry, _ started: Member.Started, _ call: TimedCall?) -> Delivery? {
+    entry.event.map { event in
+      Delivery(
+        event: event, group: started.run.group.name, key: started.flight.key, attempt: entry.attempts + 1,
+        cause: entry.reason.flatMap { Delivery.Cause(rawValue: $0.rawValue) }, epoch: started.run.claim.epoch, call: call)
+    }
+  }
+
+  // MARK: One by one
+
+  private func handle(
+    _ started: Member.Started, _ handler: @escaping @Sendable (Delivery) async throws -> Disposition
+  ) async {
+    let (entry, run) = (started.flight.first, started.run)
+    let result: Result<Disposition, any Error>
+    if let timeout = run.group.policy.timeout {
+      let call = TimedCall(seconds: timeout, now: CursorRun.now)
+      guard let delivery = delivery(entry, started, call) else { return }
+      result = await calls.run(call) { try await handler(delivery) }
+    } else {
+      guard let delivery = delivery(entry, started, nil) else { return }
+      do { result = .success(try await handler(delivery)) } catch { result = .failure(error) }
+    }
+    run.finish(started.flight, await member.outcome(of: result, entry, run))
+  }
+
+  // MARK: Many at once
+
+  /// More events of other keys, until there are enough, or the first has waited for as long as it may.
+  private func gather(
+    _ first: Member.Started, _ limits: GroupConsumer.BatchLimits, of run: CursorRun? = nil
+  ) async -> [Member.Started] {
+    var batch = [first]
+    var count = 1 + first.flight.more.count
+    let deadline = ContinuousClock.now + .seconds(limits.window)
+    while count < limits.size {
+      let seen = member.startable.count
+      let next =
+        if let run { run.start(upTo: limits.size - count).map { Member.Started(run: run, flight: $0) } } else {
+          member.start(upTo: limits.size - count)
+        }
+      if let next {
+        batch.append(next)
+        count += 1 + next.flight.more.count
+        continue
+      }
+      let rest = deadline - .now
+      guard rest > .zero, !Task.isCancelled, !member.isLeaving else { break }
+      await member.startable.wait(after: seen, atMost: rest)
+    }
+    return batch
+  }
+
+  private func handle(
+    _ batch: [Member.Started], _ handler: @escaping @Sendable ([Delivery]) async throws -> [Disposition]
+  ) async {
+    let entries = batch.flatMap { started in ([started.flight.first] + started.flight.more).map { (started, $0) } }
+    let timeout = batch[0].run.group.policy.timeout
+    let call = timeout.map { TimedCall(seconds: $0, now: CursorRun.now) }
+    let deliveries = entries.compactMap { delivery($0.1, $0.0, call) }
+    guard deliveries.count == entries.count else { return }
+    let result: Result<[Disposition], any Error>
+    if let call {
+      result = await calls.run(call) { try await handler(deliveries) }
+    } else {
+      do { result = .success(try await handler(deliveries)) } catch { result = .failure(error) }
+    }
+    var place = 0
+    for started in batch {
+      var outcomes: [Outcome] = []
+      for entry in [started.flight.first] + started.flight.more {
+        switch result {
+        case .success(let dispositions):
+          guard place < dispositions.count else { break }
+          outcomes.append(await member.outcome(of: .success(dispositions[place]), entry, started.run))
+        case .failure(let error):
+          // Of each key the first is to blame: those behind it come again with it.
+          if outcomes.isEmpty { outcomes.append(await member.outcome(of: .failure(error), entry, started.run)) }
+        }
+        place += 1
+      }
+      started.run.finish(started.flight, outcomes)
+    }
+  }
+
+  // MARK: In transactions
+
+  private struct Failed: Error {
+    let place: Int
+    let result: Result<Disposition, any Error>
+  }
+
+  /// Events in one transaction, with the cursor's move. Where one fails, those before it are done again without it, and it is to
+  /// blame by itself.
+  private func transact(
+    _ batch: [Member.Started], _ run: CursorRun,
+    _ handler: @escaping @Sendable (Delivery, borrowing Transaction) async throws -> Disposition
+  ) async {
+    let flights = batch.map(\.flight)
+    let entries = batch.flatMap { started in ([started.flight.first] + started.flight.more).map { (started, $0) } }
+    var count = entries.count
+    var blame: Outcome?
+    while true {
+      do {
+        guard count > 0 else {
+          run.finish(flights, done: 0, then: blame)
+          return
+        }
+        try await member.groups.log.withTransaction { (transaction: borrowing Transaction) in
+          for place in 0..<count { try await handle(entries[place], at: place, handler, transaction) }
+          // With it the cursor moves, or nothing of it stays.
+          try await run.finish(flights, done: count, then: blame, on: transaction.connection)
+        }
+        run.committed()
+        member.meter.handled(count)
+        member.handled(well: true)
+        return
+      } catch let failed as Failed {
+        blame = await member.outcome(of: failed.result, entries[failed.place].1, run)
+        count = failed.place
+      } catch let error as PostgreSQLError where error.sqlState == "25P02" && !run.isFinishing {
+        // A statement had failed, and its handler said nothing of it.
+        guard count == 1 else {
+          count = 1
+          continue
+        }
+        blame = await member.outcome(of: .failure(error), entries[0].1, run)
+        count = 0
+      } catch {
+        // Whether it was committed is not known, or it was not: it begins again with what is written.
+        member.options.logger.warning("A consumer's transaction failed", metadata: ["error": "\(error)"])
+        run.rolledBack()
+        if !Task.isCancelled { try? await Task.sleep(for: .milliseconds(100)) }
+        return
+      }
+    }
+  }
+
+  private func handle(
+    _ entry: (Member.Started, Entry), at place: Int,
+    _ handler: @Sendable (Delivery, borrowing Transaction) async throws -> Disposition,
+    _ transaction: borrowing Transaction
+  ) async throws {
+    guard let delivery = delivery(entry.1, entry.0, nil) else { return }
+    let disposition: Disposition
+    do {
+      disposition = try await handler(delivery, transaction)
+    } catch {
+      // The database's trouble is not the event's.
+      if Outage.isMeant(by: error) { throw error }
+      throw Failed(place: place, result: .failure(error))
+    }
+    // Anything but done undoes what the others wrote.
+    guard disposition == .ack || disposition == .skip else { throw Failed(place: place, result: .success(disposition)) }
+  }
+}

@@ -1,0 +1,44 @@
+public import EventStore
+
+/// What was asked of consumer groups cannot be done.
+public enum OutboxError: Error, Sendable, Hashable, CustomStringConvertible {
+  case notFound(group: String)
+  case exists(group: String)
+  /// There is no dead letter at this position.
+  case notParked(group: String, Position)
+  /// It makes no sense as it is.
+  case invalid(String)
+  /// The group has stopped at an event, and waits for a person.
+  case stopped(group: String, GroupFailure)
+  /// So many handlers of this process have not returned long after their time, cancelled or not: it can start nothing any more.
+  case handlersStuck(group: String, count: Int)
+
+  public var description: String {
+    switch self {
+    case .notFound(let group): "there is no consumer group \(group.debugDescription)"
+    case .exists(let group): "there is a consumer group \(group.debugDescription) already: update it, or choose another name"
+    case .notParked(let group, let position):
+      "consumer group \(group.debugDescription) has no dead letter at position \(position)"
+    case .invalid(let problem): problem
+    case .stopped(let group, let failure):
+      "consumer group \(group.debugDescription) has stopped: \(failure). Mend what is wrong, then resume it"
+    case .handlersStuck(let group, let count):
+      "consumer group \(group.debugDescription): \(count) handlers have not returned long after their time-out and do not "
+        + "heed cancellation; end this process"
+    }
+  }
+}
+
+/// Why a group has stopped.
+public struct GroupFailure: Sendable, Hashable, Codable, CustomStringConvertible {
+  public var position: Position
+  public var stream: String
+  public var version: Int
+  public var type: String
+  /// Without payloads.
+  public var problem: String
+  /// Host and process id of the consumer.
+  public var consumer: String
+
+  public var description: String { "event \(type), \(stream) version \(version), position \(position): \(problem)" }
+}

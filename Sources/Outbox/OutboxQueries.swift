@@ -1,0 +1,63 @@
+internal import EventStore
+internal import PostgreSQL
+
+/// The statements of schema/queries about consumer groups, for one store's schema.
+struct OutboxQueries: Sendable {
+  let groups: Statement
+  let create: Statement
+  let update: Statement
+  let delete: Statement
+  let setPaused: Statement
+  let resume: Statement
+  let stop: Statement
+  let seek: Statement
+  let join: Statement
+  let leave: Statement
+  let presenceLock: Statement
+  let heartbeat: Statement
+  let claim: Statement
+  let cursors: Statement
+  let move: Statement
+  let settle: Statement
+  let split: Statement
+  let merge: Statement
+  let keys: Statement
+  let deferred: Statement
+  let backlog: Statement
+  let end: Statement
+  let positionAt: Statement
+  let isEmpty: Statement
+
+  init(_ schema: SchemaName) {
+    func statement(_ text: String) -> Statement { Statement(text.replacing(":\"schema\"", with: schema.quoted)) }
+    func update(_ assignment: String) -> Statement {
+      statement(
+        "UPDATE :\"schema\".outbox_groups SET revision = revision + 1, \(assignment) WHERE group_id = $1 RETURNING revision")
+    }
+    groups = statement(SQL.`queries/outbox_groups`)
+    create = statement("SELECT :\"schema\".create_outbox_group($1, $2, $3)")
+    self.update = update("definition = $2::jsonb")
+    delete = statement("DELETE FROM :\"schema\".outbox_groups WHERE group_id = $1")
+    setPaused = update("paused_at = coalesce(paused_at, clock_timestamp())")
+    resume = update("paused_at = NULL, failure = NULL")
+    stop = update("failure = $2::jsonb")
+    seek = statement("SELECT :\"schema\".seek_outbox_group($1, $2)")
+    join = statement(SQL.`queries/join_outbox_group`)
+    leave = statement(SQL.`queries/leave_outbox_group`)
+    presenceLock = statement(
+      "SELECT pg_try_advisory_lock((':\"schema\".outbox_members'::regclass::oid::bigint)::bit(32)::integer, $1)")
+    heartbeat = statement("SELECT * FROM :\"schema\".outbox_heartbeat($1, $2, $3, $4)")
+    claim = statement("SELECT :\"schema\".outbox_claim($1, $2)")
+    cursors = statement(SQL.`queries/outbox_cursors`)
+    move = statement(SQL.`queries/outbox_move`)
+    settle = statement(SQL.`queries/outbox_settle`)
+    split = statement("SELECT :\"schema\".outbox_split($1, $2, $3::bit(256), $4)")
+    merge = statement("SELECT :\"schema\".outbox_merge($1, $2, $3, $4, $5, $6, $7)")
+    keys = statement(SQL.`queries/outbox_keys`)
+    deferred = statement(SQL.`queries/outbox_deferred`)
+    backlog = statement(SQL.`queries/outbox_backlog`)
+    end = statement(SQL.`queries/end_of_log`)
+    isEmpty = statement(SQL.`queries/outbox_is_empty`)
+    positionAt = statement(SQL.`queries/position_at`)
+  }
+}
