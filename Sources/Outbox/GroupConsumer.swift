@@ -123,7 +123,7 @@ public struct GroupConsumer: Service {
       }
     } catch {
       await member.giveBack()
-      if error is CancellationError, Task.isCancelled { return }
+      if error is CancellationError { return }
       throw error
     }
     await member.giveBack()

@@ -38,7 +38,7 @@ BEGIN
          ARRAY (SELECT coalesce((SELECT sum(bit_count(o.shards))
                                    FROM outbox_cursors o
                                   WHERE o.group_id = mine
-                                    AND o.member = l.member), 0)
+                                    AND o.member = l.member), 0)::bigint
                   FROM unnest(live) WITH ORDINALITY AS l (member, place)
                  ORDER BY l.place),
          coalesce(sum(bit_count(c.shards))

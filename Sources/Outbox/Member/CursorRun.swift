@@ -149,7 +149,7 @@ final class CursorRun: Sendable {
   func finish(_ flights: [Flight], done count: Int, then blame: Outcome?, on connection: Connection) async throws {
     await books.lock()
     finishing.store(true, ordering: .relaxed)
-    if isLost { throw PostgreSQLError(.server, "the cursor is another member's by now", sqlState: "ESO01") }
+    if wasLost { throw PostgreSQLError(.server, "the cursor is another member's by now", sqlState: "ESO01") }
     finish(flights, done: count, then: blame)
     guard let changes = state.withLock({ $0.takeChanges(now: Self.now) }) else { return }
     try await write(changes, on: connection)
@@ -176,7 +176,8 @@ final class CursorRun: Sendable {
   /// - Throws: What cannot be waited out: an error of the database that is not one of its absence.
   func run() async throws {
     defer {
-      end(.lost)
+      // Nothing starts any more.
+      end(.stopping)
       ended.store(true, ordering: .releasing)
       handOver.withLock { $0.take() }?.continuation.resume()
     }
@@ -206,7 +207,7 @@ final class CursorRun: Sendable {
     room.hint()
   }
 
-  private var isLost: Bool { fate.withLock { if case .lost = $0 { true } else { false } } }
+  private var wasLost: Bool { fate.withLock { if case .lost = $0 { true } else { false } } }
 
   /// What the one before it left behind.
   private func restore() async throws {
@@ -303,7 +304,7 @@ final class CursorRun: Sendable {
       do {
         return try await body()
       } catch {
-        if isLost { throw Loss.lost }
+        if wasLost { throw Loss.lost }
         guard Outage.isMeant(by: error) else { throw error }
         try await Task.sleep(for: pause)
         pause = min(pause * 2, .seconds(1))
@@ -388,7 +389,7 @@ final class CursorRun: Sendable {
   private func writeOnce(mayMove: Bool) async throws -> Found {
     await books.lock()
     defer { books.unlock() }
-    if isLost { throw Loss.lost }
+    if wasLost { throw Loss.lost }
     try Task.checkCancellation()
     let now = Self.now
     var found = Found()
@@ -405,6 +406,14 @@ final class CursorRun: Sendable {
     }
     found.wasWritten = changes != nil
     return found
+  }
+
+  /// What was finished after it had been cancelled.
+  func writeLast() async {
+    await books.lock()
+    defer { books.unlock() }
+    guard !wasLost, let changes = state.withLock({ $0.takeChanges(now: Self.now) }) else { return }
+    _ = try? await log.pool.withConnection { connection in try await self.write(changes, on: connection) }
   }
 
   private func fetch(_ wanted: [Int64]) async throws {

@@ -120,9 +120,10 @@ final class Member: Sendable {
 
   /// Gives back what is owned, at once: after the runs have ended.
   func giveBack() async {
-    let (log, queries, id) = (log, queries, state.withLock { $0.id })
-    // Whatever has become of this task: or others would have to wait for the lease to end.
+    let (id, runs) = state.withLock { ($0.id, $0.runs) }
+    // Whatever has become of this task: or others would have to wait for the lease to end, and what is done would come again.
     await Task {
+      for run in runs { await run.writeLast() }
       _ = try? await log.pool.execute(queries.leave, Parameters(id))
       await presence.end()
     }.value
@@ -349,7 +350,11 @@ final class Member: Sendable {
 
   /// What ends it: the first such error is thrown at the end.
   func failed(_ error: any Error) {
-    if error is CancellationError { return }
+    switch error {
+    case is CancellationError, ReadError.cancelled: return
+    case let error as PostgreSQLError where error.code == .cancelled: return
+    default: break
+    }
     state.withLock { if $0.failure == nil { $0.failure = error } }
     leave()
   }
