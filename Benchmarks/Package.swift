@@ -20,6 +20,7 @@ let package = Package(
         .product(name: "EmbeddedPostgreSQL", package: "eventstore"),
         .product(name: "EventStore", package: "eventstore"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "Outbox", package: "eventstore"),
         .product(name: "PostgreSQL", package: "eventstore"),
         .product(name: "Projections", package: "eventstore"),
         .product(name: "Replay", package: "eventstore"),

@@ -45,6 +45,17 @@ final class LibpqConnection: @unchecked Sendable {
     }
   }
 
+  /// The same, with the first column, a `bigint`, of the last row; 0: there was none.
+  func executeToLast(_ name: String, _ parameters: BinaryParameters) throws -> (rows: Int, last: Int64) {
+    let result = PQexecPrepared(
+      connection, name, Int32(parameters.count), parameters.values, parameters.lengths, parameters.formats, 1)
+    defer { PQclear(result) }
+    guard PQresultStatus(result) == PGRES_TUPLES_OK else { throw problem("a prepared statement") }
+    let rows = PQntuples(result)
+    guard rows > 0, let value = PQgetvalue(result, rows - 1, 0) else { return (0, 0) }
+    return (Int(rows), Int64(bigEndian: UnsafeRawPointer(value).loadUnaligned(as: Int64.self)))
+  }
+
   /// Reads all rows of a COPY … TO STDOUT and drops them.
   ///
   /// - Returns: How many messages came: in binary one a row, one more for the trailer; the header is in the first.
