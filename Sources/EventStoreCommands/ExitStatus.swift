@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import EmbeddedPostgreSQL
 internal import EventStore
+internal import Outbox
 internal import PostgreSQL
 internal import Projections
 internal import Replay
@@ -77,6 +78,7 @@ struct CommandFailure: Error, CustomStringConvertible {
     case let error as AggregateError: self.init(aggregate: error)
     case let error as ReadModelError: self.init(readModel: error)
     case let error as ProjectionError: self.init(projection: error)
+    case let error as OutboxError: self.init(outbox: error)
     case let error as ProjectionFailure: self.init(.failed, "projectionStopped", error.description)
     case let error as PayloadError: self.init(.encryption, error.code, error.description)
     case let error as EmbeddedClusterError: self.init(.unavailable, "embeddedServer", error.description)
@@ -101,6 +103,17 @@ struct CommandFailure: Error, CustomStringConvertible {
     case .event(_, _, .payload(let cause)): self.init(.encryption, cause.code, error.description)
     case .event: self.init(.failed, "event", error.description)
     case .invalidName: self.init(.usage, "usage", error.description)
+    }
+  }
+
+  private init(outbox error: OutboxError) {
+    switch error {
+    case .notFound: self.init(.notFound, "notFound", error.description)
+    case .notParked: self.init(.notFound, "notParked", error.description)
+    case .exists: self.init(.conflict, "exists", error.description)
+    case .invalid: self.init(.badInput, "badInput", error.description)
+    case .stopped: self.init(.failed, "groupStopped", error.description)
+    case .handlersStuck: self.init(.failed, "handlersStuck", error.description)
     }
   }
 

@@ -111,13 +111,26 @@ public struct ConsumerGroups: Sendable {
     var group = status.group
     group.policy = policy
     try group.check()
-    try await log.pool.execute(queries.update, Parameters(status.number, try Self.json(group)))
+    let json = try Self.json(group)
+    try await change(status, "update", json, queries.update, Parameters(status.number, json))
     return try await self.status(of: name)
   }
 
   /// Removes a group and everything that is known of it. Consumers that live find out within a second or two.
   public func delete(_ name: String) async throws {
-    try await log.pool.execute(queries.delete, Parameters(try await status(of: name).number))
+    let status = try await status(of: name)
+    try await change(status, "delete", "{}", queries.delete, Parameters(status.number))
+  }
+
+  /// With an entry in the audit, in one transaction.
+  private func change(
+    _ status: Status, _ action: String, _ details: String, _ statement: Statement, _ parameters: Parameters
+  ) async throws {
+    try await log.pool.withTransaction { (transaction: borrowing Transaction) in
+      try await transaction.execute(
+        queries.audit, Parameters(status.number, status.group.name, action, details))
+      try await transaction.execute(statement, parameters)
+    }
   }
 
   private static func json(_ group: ConsumerGroup) throws -> String {
@@ -140,12 +153,14 @@ public struct ConsumerGroups: Sendable {
 
   /// Lets nothing more start, in any consumer, within a second or two. What is in flight is finished.
   public func pause(_ name: String) async throws {
-    try await log.pool.execute(queries.setPaused, Parameters(try await status(of: name).number))
+    let status = try await status(of: name)
+    try await change(status, "pause", "{}", queries.setPaused, Parameters(status.number))
   }
 
   /// Lets a group that is paused or has stopped go on.
   public func resume(_ name: String) async throws {
-    try await log.pool.execute(queries.resume, Parameters(try await status(of: name).number))
+    let status = try await status(of: name)
+    try await change(status, "resume", "{}", queries.resume, Parameters(status.number))
   }
 
   /// Lets a group go on elsewhere in the log. Its consumers let go of what they have, whatever becomes of it, and begin there.
@@ -160,9 +175,19 @@ public struct ConsumerGroups: Sendable {
     guard position <= end else {
       throw OutboxError.invalid("position \(position) is beyond the end of the log, which is at \(end)")
     }
-    try await log.pool.execute(queries.seek, Parameters(status.number, position))
+    try await change(
+      status, "seek", "{\"from\":\(status.position),\"to\":\(position)}", queries.seek,
+      Parameters(status.number, position))
     return Position(position)
   }
+
+  /// The first event in the log that a group's filter lets pass, as far as the server can tell; `nil`: there is none yet.
+  package func firstEvent(of group: ConsumerGroup) async throws -> RecordedEvent? {
+    for try await event in log.readAll(after: .start, where: group.filter.log) { return event }
+    return nil
+  }
+
+  package var logHasEvents: Bool { get async throws { try await end() > 0 } }
 
   // MARK: For consumers
 

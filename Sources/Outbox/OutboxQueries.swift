@@ -27,6 +27,15 @@ struct OutboxQueries: Sendable {
   let end: Statement
   let positionAt: Statement
   let isEmpty: Statement
+  let lag: Statement
+  let members: Statement
+  let parked: Statement
+  let fingerprints: Statement
+  let redrive: Statement
+  let discard: Statement
+  let oldParked: Statement
+  let audit: Statement
+  let audited: Statement
 
   init(_ schema: SchemaName) {
     func statement(_ text: String) -> Statement { Statement(text.replacing(":\"schema\"", with: schema.quoted)) }
@@ -57,6 +66,18 @@ struct OutboxQueries: Sendable {
     deferred = statement(SQL.`queries/outbox_deferred`)
     backlog = statement(SQL.`queries/outbox_backlog`)
     end = statement(SQL.`queries/end_of_log`)
+    lag = statement(SQL.`queries/outbox_lag`)
+    members = statement(SQL.`queries/outbox_members`)
+    parked = statement(SQL.`queries/outbox_parked`)
+    fingerprints = statement(SQL.`queries/outbox_fingerprints`)
+    redrive = statement("SELECT :\"schema\".redrive_outbox($1, $2, $3)")
+    discard = statement("SELECT :\"schema\".discard_outbox($1, $2, $3)")
+    oldParked = statement(
+      "SELECT position FROM :\"schema\".outbox_parked WHERE group_id = $1 AND parked_at < $2 AND NOT holds_key")
+    audit = statement(
+      "INSERT INTO :\"schema\".outbox_audit (group_id, name, action, details) VALUES ($1, $2, $3, $4::text::jsonb)")
+    audited = statement(
+      "SELECT at, by, action, details::text FROM :\"schema\".outbox_audit WHERE name = $1 ORDER BY audit_id DESC LIMIT $2")
     isEmpty = statement(SQL.`queries/outbox_is_empty`)
     positionAt = statement(SQL.`queries/position_at`)
   }

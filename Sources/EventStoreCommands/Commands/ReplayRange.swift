@@ -131,10 +131,6 @@ struct ReplayRange {
   }
 }
 
-extension StandardOutput {
-  fileprivate func line(_ value: JSONValue, or text: String, json: Bool) { json ? line(value) : line(text) }
-}
-
 /// A payload that cannot be opened cannot be replayed elsewhere: the replay ends before it.
 private func requireReadable(_ event: RecordedEvent) throws {
   guard case .failure(let error) = event.payload, error.code != "shredded" else { return }
@@ -220,7 +216,7 @@ private struct CommandSink: ReplaySink {
 }
 
 /// What a command need not read to its end: its exit code decides.
-private struct Lines: InputProtocol {
+struct Lines: InputProtocol {
   let bytes: [UInt8]
 
   func write(with writer: StandardInputWriter) async throws {

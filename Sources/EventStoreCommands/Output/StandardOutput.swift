@@ -70,6 +70,9 @@ final class StandardOutput {
     endLine()
   }
 
+  /// One or the other.
+  func line(_ value: JSONValue, or text: String, json: Bool) { json ? line(value) : line(text) }
+
   func text(_ text: String) {
     buffer.append(contentsOf: text.utf8)
     if terminal.isInteractive { flush() }

@@ -19,14 +19,10 @@ extension StoreOptions {
       try await body(CommandEnvironment.catalog(log))
       let output = StandardOutput()
       output.line(
-        json ? .object([("name", .string(name)), ("done", .string(action))]) : .null, or: "\(name): \(said)", json)
+        json ? .object([("name", .string(name)), ("done", .string(action))]) : .null, or: "\(name): \(said)", json: json)
       output.flush()
     }
   }
-}
-
-extension StandardOutput {
-  fileprivate func line(_ value: JSONValue, or text: String, _ json: Bool) { json ? line(value) : line(text) }
 }
 
 struct ProjectionsPause: AsyncParsableCommand {

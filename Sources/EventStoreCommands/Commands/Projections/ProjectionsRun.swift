@@ -194,22 +194,9 @@ struct ProjectionsStatus: AsyncParsableCommand {
         if lines.contains(where: { $0.build.failure != nil }) { throw ExitCode(ExitStatus.failed.rawValue) }
         return
       }
-      let (environment, store, name, interval) = (CommandEnvironment.current, store, name, interval)
-      try await StandardOutput.whileRead {
-        try await CommandEnvironment.$current.withValue(environment) {
-          let output = StandardOutput()
-          do {
-            while true {
-              let lines = try await ProjectionLine.all(catalog, of: name)
-              if output.terminal.isInteractive, !store.json { output.text("\u{1B}[H\u{1B}[2J") }
-              Self.print(lines, json: store.json, output)
-              output.flush()
-              try await Task.sleep(for: .seconds(interval))
-            }
-          } catch is CancellationError {
-            // Interrupted: that is how watching ends.
-          }
-        }
+      let (json, name) = (store.json, name)
+      try await store.show(every: interval) { output in
+        Self.print(try await ProjectionLine.all(catalog, of: name), json: json, output)
       }
     }
   }
