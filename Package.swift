@@ -133,8 +133,12 @@ let package = Package(
       name: "ProjectionsTests",
       dependencies: ["EventStore", "EventStoreTesting", "PostgreSQL", "Projections", "Replay", "TestSupport"],
       swiftSettings: settings),
+    .executableTarget(
+      name: "outbox-worker", dependencies: ["EventStore", "Outbox", "PostgreSQL"], path: "Tests/OutboxWorker",
+      swiftSettings: settings),
     .testTarget(
-      name: "OutboxTests", dependencies: ["EventStore", "Outbox", "PostgreSQL", "TestSupport"], swiftSettings: settings),
+      name: "OutboxTests", dependencies: ["EventStore", "Outbox", "PostgreSQL", "TestSupport", "outbox-worker"],
+      swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",
       dependencies: ["EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl"],

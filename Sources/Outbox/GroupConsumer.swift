@@ -59,10 +59,14 @@ public struct GroupConsumer: Service {
     public var size: Int
     /// How long the first event of a batch waits for more, in seconds.
     public var window: Double
+    /// Events of one key, at most. Of more than one, a handler sees the next before the one before it is acknowledged: it must
+    /// leave off a key at the first event that fails.
+    public var perKey: Int
 
-    public init(size: Int = 100, window: Double = 0) {
+    public init(size: Int = 100, window: Double = 0, perKey: Int = 1) {
       self.size = max(1, size)
       self.window = max(0, window)
+      self.perKey = max(1, perKey)
     }
   }
 
@@ -92,7 +96,7 @@ public struct GroupConsumer: Service {
   /// exactly once.
   ///
   /// - Parameters:
-  ///   - transactions: How many events one transaction takes, at most.
+  ///   - transactions: How many events one transaction takes, at most, whatever their keys are.
   ///   - handler: For one event; the events of a transaction one after the other. When it throws, the transaction is rolled
   ///     back, and the others are given to it again.
   public init(

@@ -185,7 +185,8 @@ final class CursorRun: Sendable {
       try await restore()
       try await withThrowingTaskGroup { tasks in
         tasks.addTask { try await self.read() }
-        tasks.addTask { try await self.keepBooks() }
+        // Before handlers: what is done and not written down would come again.
+        tasks.addTask(priority: .high) { try await self.keepBooks() }
         // The books are kept until all is written down; nothing is read after that.
         try await tasks.next()
         tasks.cancelAll()

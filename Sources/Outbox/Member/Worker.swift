@@ -8,6 +8,9 @@ struct Worker: Sendable {
   let handler: GroupConsumer.Handler
   let calls = TimedCalls()
 
+  /// Events between two rests of a worker.
+  private static let turn = 16
+
   var count: Int {
     switch handler {
     case .each: member.options.concurrency
@@ -21,14 +24,21 @@ struct Worker: Sendable {
   func work() async {
     switch handler {
     case .each(let handler):
-      while let started = await member.next() { await handle(started, handler) }
+      var count = 0
+      while let started = await member.next() {
+        await handle(started, handler)
+        count += 1
+        // A handler that never waits would keep the books from being kept.
+        if count.isMultiple(of: Self.turn) { await Task.yield() }
+      }
     case .batch(let limits, let handler):
-      while let first = await member.next(upTo: limits.size) {
-        await handle(await gather(first, limits), handler)
+      while let first = await member.next(upTo: min(limits.size, limits.perKey)) {
+        await handle(await gather(first, limits, perKey: limits.perKey), handler)
+        await Task.yield()
       }
     case .transaction(let limits, let handler):
       while let first = await member.next(upTo: limits.size) {
-        await transact(gather(first, limits, of: first.run), first.run, handler)
+        await transact(gather(first, limits, perKey: limits.size, of: first.run), first.run, handler)
       }
     }
   }
@@ -72,7 +82,7 @@ struct Worker: Sendable {
 
   /// More events of other keys, until there are enough, or the first has waited for as long as it may.
   private func gather(
-    _ first: Member.Started, _ limits: GroupConsumer.BatchLimits, of run: CursorRun? = nil
+    _ first: Member.Started, _ limits: GroupConsumer.BatchLimits, perKey: Int, of run: CursorRun? = nil
   ) async -> [Member.Started] {
     var batch = [first]
     var count = 1 + first.flight.more.count
@@ -80,8 +90,10 @@ struct Worker: Sendable {
     while count < limits.size {
       let seen = member.startable.count
       let next =
-        if let run { run.start(upTo: limits.size - count).map { Member.Started(run: run, flight: $0) } } else {
-          member.start(upTo: limits.size - count)
+        if let run {
+          run.start(upTo: min(perKey, limits.size - count)).map { Member.Started(run: run, flight: $0) }
+        } else {
+          member.start(upTo: min(perKey, limits.size - count))
         }
       if let next {
         batch.append(next)

@@ -1,0 +1,310 @@
+import EventStore
+import Foundation
+import Outbox
+import PostgreSQL
+import TestSupport
+import Testing
+
+@Suite("Consumers that are killed", .database, .serialized, .timeLimit(.minutes(10)))
+struct FaultTests {
+  private static let policy = GroupPolicy(retry: RetryPolicy(.fixed(0.05), attempts: 4), breaker: nil)
+
+  /// Sizes by the environment, to run it as large as one likes.
+  private static func size(_ name: String, _ small: Int) -> Int {
+    ProcessInfo.processInfo.environment["OUTBOX_\(name)"].flatMap { Int($0) } ?? small
+  }
+
+  private static var pause: Duration { .milliseconds(size("PAUSE", 250)) }
+
+  @Test(
+    "8 members in 3 processes, 2 groups, killed and started again all the time: order by key, none lost, dead letters as they must be",
+    arguments: ["each", "batch"])
+  func killed(how: String) async throws {
+    let (events, keys) = (Self.size("EVENTS", 6_000), Self.size("KEYS", 300))
+    let database = try TestDatabase.required
+    try await withSharedLog(database) { log, keyring in
+      let groups = ConsumerGroups(log)
+      let names = ["one", "two"]
+      for name in names { try await groups.create(ConsumerGroup(name, policy: Self.policy)) }
+      let poison = try await append(events, keys: keys, to: log)
+      let crew = try Crew(database, keyring, how: how, lease: 1, groups: names)
+      defer { crew.end() }
+      for _ in 0..<3 { try crew.start(members: [3, 3, 2][crew.count % 3]) }
+      let end = try await groups.all().count
+      #expect(end == 2)
+      try await crew.kill(every: Self.pause) {
+        var handled = true
+        for name in names {
+          let status = try await groups.status(of: name)
+          let lag = try await groups.lag(of: status)
+          handled = handled && status.handled >= events && lag.events == 0 && status.keysBehind == 0
+        }
+        return handled
+      }
+      let report = try Oracle.check(crew.journal, crew.deaths)
+      #expect(report.problems == [])
+      for name in names {
+        #expect(report.done[name, default: []].count == events - poison.count, "group \(name)")
+        let parked = Set(try await groups.parked(of: name, limit: .max).map { Int64($0.position.description) ?? 0 })
+        #expect(parked == poison, "group \(name)")
+      }
+      #expect(report.starts >= 2 * events && crew.deaths.count >= 2)
+      // What came again is what was in flight, or done in the last moments before a death.
+      #expect(report.repeats <= crew.deaths.count * 3 * 8 * 60, "\(report.repeats) came again")
+      print("\(how): \(report.starts) starts, \(report.repeats) handled again, \(crew.deaths.count) deaths")
+    }
+  }
+
+  @Test("in transactions, under the same faults: every effect exactly once")
+  func exactlyOnce() async throws {
+    let (events, keys) = (Self.size("EVENTS", 6_000), Self.size("KEYS", 300))
+    let database = try TestDatabase.required
+    try await database.sql(
+      "CREATE TABLE effects (consumers text NOT NULL, position bigint NOT NULL, epoch bigint NOT NULL)")
+    try await withSharedLog(database) { log, keyring in
+      let groups = ConsumerGroups(log)
+      try await groups.create(ConsumerGroup("one", policy: Self.policy))
+      let poison = try await append(events, keys: keys, to: log)
+      let crew = try Crew(database, keyring, how: "transaction", lease: 1, groups: ["one"])
+      defer { crew.end() }
+      for _ in 0..<3 { try crew.start(members: 2) }
+      try await crew.kill(every: Self.pause) {
+        let count = try await database.number("SELECT count(*) FROM effects")
+        let parked = try await database.number("SELECT count(*) FROM eventstore.outbox_parked")
+        return count + parked >= events
+      }
+      #expect(try await database.number("SELECT count(*) FROM effects") == events - poison.count)
+      #expect(try await database.number("SELECT count(DISTINCT position) FROM effects") == events - poison.count)
+    }
+  }
+
+  @Test("a consumer that is stopped for longer than its lease: when it goes on, nothing that it says is accepted")
+  func stopped() async throws {
+    let database = try TestDatabase.required
+    try await withSharedLog(database) { log, keyring in
+      let groups = ConsumerGroups(log)
+      try await groups.create(ConsumerGroup("one", policy: Self.policy))
+      let crew = try Crew(database, keyring, how: "each", lease: 1, groups: ["one"])
+      defer { crew.end() }
+      try crew.start(members: 1)
+      let total = 3_000
+      async let poison = append(total, keys: 50, to: log)
+      try await eventually("it is at work") { try await groups.status(of: "one").handled > 200 }
+      let sleeper = crew.stopOne()
+      try crew.start(members: 1)
+      let lost = try await poison
+      try await eventually("the other has taken over and is done", within: 60) {
+        let status = try await groups.status(of: "one")
+        let lag = try await groups.lag(of: status)
+        return status.handled >= total && lag.events == 0 && status.keysBehind == 0
+      }
+      let place = try await database.column(
+        "SELECT string_agg(position || ' ' || handled, ',' ORDER BY cursor_id) FROM eventstore.outbox_positions",
+        as: String.self)
+      crew.wake(sleeper)
+      try await Task.sleep(for: .seconds(2))
+      let after = try await database.column(
+        "SELECT string_agg(handled::text, ',' ORDER BY cursor_id) FROM eventstore.outbox_positions", as: String.self)
+      // It may be a member again by now, and have half of the shards: but nothing was counted twice.
+      let counted = try await database.number("SELECT sum(handled)::bigint FROM eventstore.outbox_positions")
+      #expect(counted == total, "\(place) \(after)")
+      let report = try Oracle.check(crew.journal, crew.deaths)
+      #expect(report.problems == [])
+      #expect(report.done["one", default: []].count == total - lost.count)
+    }
+  }
+
+  /// A log whose keyring other processes can read.
+  private func withSharedLog(
+    _ database: TestDatabase, _ body: (PostgreSQLEventLog, String) async throws -> Void
+  ) async throws {
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent("keyring-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: file) }
+    var configuration = database.configuration
+    configuration.encryption = .sealed(try Keyring.create(file: file))
+    try await PostgreSQLEventLog.withLog(configuration) { log in try await body(log, file) }
+  }
+
+  /// Streams in turn; 1 % of the events fail twice, 0.1 % always. Gives the positions of the latter.
+  private func append(_ events: Int, keys: Int, to log: PostgreSQLEventLog) async throws -> Set<Int64> {
+    var poison: Set<Int64> = []
+    var random = SeededNumbers(seed: 7)
+    for turn in 0..<(events / keys) {
+      var appends: [StreamAppend] = []
+      var fails: [Int] = []
+      for key in 0..<keys {
+        let fate = Int.random(in: 0..<1000, using: &random)
+        fails.append(fate == 0 ? -1 : fate <= 10 ? 2 : 0)
+        appends.append(
+          StreamAppend(
+            [EventData(type: "made", payload: .json("{\"fails\":\(fails[key])}"))], to: try StreamName("key-\(key)"),
+            expecting: .exact(turn)))
+      }
+      for (number, appended) in try await log.append(appends).enumerated() where fails[number] < 0 {
+        for position in appended.positions { poison.insert(Int64(position.description) ?? 0) }
+      }
+    }
+    return poison
+  }
+}
+
+/// Processes of `outbox-worker`.
+private final class Crew {
+  let journal: URL
+  private(set) var deaths: [Int32: UInt64] = [:]
+  private var workers: [(process: Process, members: Int)] = []
+  private let environment: [String: String]
+  private let arguments: [String]
+  private let groups: [String]
+
+  var count: Int { workers.count }
+
+  init(_ database: TestDatabase, _ keyring: String, how: String, lease: Double, groups: [String]) throws {
+    journal = FileManager.default.temporaryDirectory.appendingPathComponent("outbox-\(UUID().uuidString)")
+    environment = [
+      "EVENTSTORE_URL": database.connectionString,
+      "EVENTSTORE_KEYRING": keyring,
+    ]
+    arguments = [how, "\(lease)"]
+    self.groups = groups
+  }
+
+  func start(members: Int) throws {
+    let process = Process()
+    process.executableURL = Bundle.main.bundleURL.deletingLastPathComponent().appendingPathComponent("outbox-worker")
+    if !FileManager.default.fileExists(atPath: process.executableURL?.path ?? "") {
+      process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+        .appendingPathComponent("outbox-worker")
+    }
+    process.arguments = [journal.path, "\(members)"] + arguments + groups
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    try process.run()
+    workers.append((process, members))
+  }
+
+  /// Kills one after the other and starts it again, until all is done.
+  func kill(every pause: Duration, until isDone: () async throws -> Bool) async throws {
+    let deadline = ContinuousClock.now + .seconds(300)
+    var nextKill = ContinuousClock.now + pause
+    while try await !isDone() || deaths.count < 2 {
+      guard ContinuousClock.now < deadline else { throw NotInTime(description: "not within 300 s") }
+      try await Task.sleep(for: .milliseconds(20))
+      guard ContinuousClock.now >= nextKill else { continue }
+      nextKill = .now + pause
+      let worker = workers.remove(at: 0)
+      kill(worker.process)
+      try start(members: worker.members)
+    }
+  }
+
+  private func kill(_ process: Process) {
+    Glibc.kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+    deaths[process.processIdentifier] = now
+  }
+
+  private var now: UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+
+  func stopOne() -> Int32 {
+    let process = workers[0].process
+    Glibc.kill(process.processIdentifier, SIGSTOP)
+    // What it had is not its own any more.
+    deaths[process.processIdentifier] = now
+    return process.processIdentifier
+  }
+
+  func wake(_ process: Int32) { Glibc.kill(process, SIGCONT) }
+
+  func end() {
+    for worker in workers {
+      Glibc.kill(worker.process.processIdentifier, SIGKILL)
+      worker.process.waitUntilExit()
+    }
+    try? FileManager.default.removeItem(at: journal)
+  }
+}
+
+/// Reads what all workers wrote, in the order of time, and finds what must not be.
+enum Oracle {
+  struct Report {
+    var problems: [String] = []
+    var starts = 0
+    /// Events that were handled more than once.
+    var repeats = 0
+    /// By group.
+    var done: [String: Set<Int64>] = [:]
+  }
+
+  private struct Line {
+    let isStart: Bool
+    let time: UInt64
+    let process: Int32
+    let group: String
+    let key: String
+    let version: Int
+    let position: Int64
+    let attempt: Int
+    let isDone: Bool
+
+    init?(_ text: Substring) {
+      let parts = text.split(separator: " ")
+      guard parts.count >= 9, let time = UInt64(parts[1]), let process = Int32(parts[2]), let version = Int(parts[5]),
+        let position = Int64(parts[6]), let attempt = Int(parts[7])
+      else { return nil }
+      isStart = parts[0] == "S"
+      self.time = time
+      self.process = process
+      group = String(parts[3])
+      key = String(parts[4])
+      self.version = version
+      self.position = position
+      self.attempt = attempt
+      isDone = parts.count > 9 && parts[9] == "done"
+    }
+  }
+
+  private struct Key {
+    var inFlight: Line?
+    /// The last version that was handled or, after its last try, given up.
+    var over = 0
+  }
+
+  /// - Parameter deaths: When processes were killed, or stopped for so long that they do not count.
+  static func check(_ journal: URL, _ deaths: [Int32: UInt64]) throws -> Report {
+    var report = Report()
+    let text = try String(contentsOf: journal, encoding: .utf8)
+    let lines = text.split(separator: "\n").compactMap { Line($0) }.sorted { $0.time < $1.time }
+    var keys: [String: Key] = [:]
+    for line in lines {
+      let name = "\(line.group)/\(line.key)"
+      // What one that was stopped says when it wakes up is nobody's concern.
+      if let death = deaths[line.process], line.time > death { continue }
+      if line.isStart {
+        report.starts += 1
+        if let other = keys[name]?.inFlight {
+          let isDead = deaths[other.process].map { $0 <= line.time } ?? false
+          if !isDead {
+            report.problems.append("\(name): version \(line.version) started while \(other.version) was in flight")
+          }
+        }
+        if line.version > (keys[name]?.over ?? 0) + 1 {
+          report.problems.append("\(name): version \(line.version) started after \(keys[name]?.over ?? 0)")
+        }
+        keys[name, default: Key()].inFlight = line
+      } else {
+        keys[name, default: Key()].inFlight = nil
+        // After the last try it is given up.
+        guard line.isDone || line.attempt >= 4 else { continue }
+        keys[name, default: Key()].over = max(keys[name]?.over ?? 0, line.version)
+        guard line.isDone else { continue }
+        if !report.done[line.group, default: []].insert(line.position).inserted { report.repeats += 1 }
+      }
+    }
+    if lines.isEmpty { report.problems.append("nothing was written down") }
+    return report
+  }
+}
