@@ -97,7 +97,8 @@ struct Esctl: AsyncParsableCommand {
     version: "esctl \(Version.number)",
     subcommands: [
       Up.self, Down.self, Status.self, Migrate.self, Append.self, Import.self, Export.self, Read.self, Log.self,
-      Replay.self, History.self, Snapshots.self, Projections.self, OutboxCommand.self, Streams.self, Stream.self, Keys.self, Bench.self,
+      Replay.self, History.self, Snapshots.self, Projections.self, OutboxCommand.self, Streams.self, Stream.self,
+      Keys.self, Bench.self,
       Doctor.self,
       Demo.self, Version.self,
     ])

@@ -33,6 +33,8 @@ public struct GroupConsumer: Service {
     public var endsWhenEmpty = false
     /// Ends with ``OutboxError/stopped(group:_:)`` when the group has stopped, instead of waiting until it goes on.
     public var endsWhenStopped = false
+    /// Told of each event that was passed over because it had waited too long; see ``GroupPolicy/expiry``.
+    public var onExpiry: (@Sendable (Delivery) async -> Void)?
     /// Told of outages, lost shards and dead letters. Never of payloads.
     public var logger = Logger(label: "outbox") { _ in SwiftLogNoOpLogHandler() }
 

@@ -16,7 +16,8 @@ public enum OutboxError: Error, Sendable, Hashable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .notFound(let group): "there is no consumer group \(group.debugDescription)"
-    case .exists(let group): "there is a consumer group \(group.debugDescription) already: update it, or choose another name"
+    case .exists(let group):
+      "there is a consumer group \(group.debugDescription) already: update it, or choose another name"
     case .notParked(let group, let position):
       "consumer group \(group.debugDescription) has no dead letter at position \(position)"
     case .invalid(let problem): problem

@@ -41,7 +41,8 @@ struct OutboxQueries: Sendable {
     func statement(_ text: String) -> Statement { Statement(text.replacing(":\"schema\"", with: schema.quoted)) }
     func update(_ assignment: String) -> Statement {
       statement(
-        "UPDATE :\"schema\".outbox_groups SET revision = revision + 1, \(assignment) WHERE group_id = $1 RETURNING revision")
+        "UPDATE :\"schema\".outbox_groups SET revision = revision + 1, \(assignment) WHERE group_id = $1 RETURNING revision"
+      )
     }
     groups = statement(SQL.`queries/outbox_groups`)
     create = statement("SELECT :\"schema\".create_outbox_group($1, $2, $3)")
@@ -77,7 +78,8 @@ struct OutboxQueries: Sendable {
     audit = statement(
       "INSERT INTO :\"schema\".outbox_audit (group_id, name, action, details) VALUES ($1, $2, $3, $4::text::jsonb)")
     audited = statement(
-      "SELECT at, by, action, details::text FROM :\"schema\".outbox_audit WHERE name = $1 ORDER BY audit_id DESC LIMIT $2")
+      "SELECT at, by, action, details::text FROM :\"schema\".outbox_audit WHERE name = $1 ORDER BY audit_id DESC LIMIT $2"
+    )
     isEmpty = statement(SQL.`queries/outbox_is_empty`)
     positionAt = statement(SQL.`queries/position_at`)
   }

@@ -44,7 +44,8 @@ struct ConsumerTests {
     }
   }
 
-  @Test("an event that fails is tried again; later ones of its stream wait, others do not; in the end it is a dead letter")
+  @Test(
+    "an event that fails is tried again; later ones of its stream wait, others do not; in the end it is a dead letter")
   func retries() async throws {
     try await TestDatabase.required.withLog { log in
       try await appendItems(log, streams: 10, each: 10)
@@ -60,7 +61,8 @@ struct ConsumerTests {
         let event = delivery.event
         attempts.withLock { $0["\(event.stream) \(event.version)", default: []].append(delivery.attempt) }
         // Twice; and always.
-        let fails = (event.stream == "item-3" && event.version == 4 && delivery.attempt < 3)
+        let fails =
+          (event.stream == "item-3" && event.version == 4 && delivery.attempt < 3)
           || (event.stream == "item-7" && event.version == 2)
         ledger.end(delivery, isOver: !fails || delivery.attempt == 3)
         return fails ? .retry(reason: "order 4711 is not there yet") : .ack
@@ -72,7 +74,8 @@ struct ConsumerTests {
       let status = try await groups.status(of: "some")
       #expect(status.parked == 1 && status.keysBehind == 0 && status.handled == 100)
       let parked = try await TestDatabase.required.column(
-        "SELECT stream || ' ' || version || ' ' || attempts || ' ' || problem FROM eventstore.outbox_parked", as: String.self)
+        "SELECT stream || ' ' || version || ' ' || attempts || ' ' || problem FROM eventstore.outbox_parked",
+        as: String.self)
       #expect(parked == ["item-7 2 3 order 4711 is not there yet"])
     }
   }
@@ -121,7 +124,8 @@ struct ConsumerTests {
   @Test("in a transaction: what handlers wrote is there exactly once, whatever is killed", arguments: [1, 20])
   func exactlyOnce(size: Int) async throws {
     let database = try TestDatabase.required
-    try await database.sql("CREATE TABLE effects (position bigint NOT NULL, stream text NOT NULL, version bigint NOT NULL)")
+    try await database.sql(
+      "CREATE TABLE effects (position bigint NOT NULL, stream text NOT NULL, version bigint NOT NULL)")
     try await database.withLog { log in
       try await appendItems(log, streams: 20, each: 30)
       let groups = ConsumerGroups(log)

@@ -100,7 +100,9 @@ struct CursorModel {
       rounds += 1
       guard rounds < 20_000 else { throw Broken(description: "it does not end: \(summary)") }
       now += 1_000_000
-      for row in rows.keys where !members.contains(where: { $0.row == row && $0.epoch == rows[row]?.epoch }) { take(row) }
+      for row in rows.keys where !members.contains(where: { $0.row == row && $0.epoch == rows[row]?.epoch }) {
+        take(row)
+      }
       members.removeAll { rows[$0.row]?.epoch != $0.epoch }
       for member in members {
         read(member)
@@ -210,14 +212,16 @@ struct CursorModel {
   private func checkOrder(_ entry: Entry, _ flight: Flight, _ member: Member) throws {
     for other in members where isCurrent(other) {
       for one in other.flights where one.key == flight.key && one.number != flight.number {
-        throw Broken(description: "\(entry.position) of \(flight.key) started while \(one.first.position) was in flight")
+        throw Broken(
+          description: "\(entry.position) of \(flight.key) started while \(one.first.position) was in flight")
       }
     }
     guard !entry.isSingle else { return }
     for event in events where event.position.rawValue < entry.position && Self.key(event)?.name == flight.key {
       let position = event.position.rawValue
-      guard passed.contains(position) || flight.more.contains(where: { $0.position == position })
-        || flight.first.position == position
+      guard
+        passed.contains(position) || flight.more.contains(where: { $0.position == position })
+          || flight.first.position == position
       else { throw Broken(description: "\(entry.position) of \(flight.key) started before \(position)") }
     }
   }

@@ -10,7 +10,8 @@ RETURNS TABLE (
   own_shards   integer,
   other_members text[],     -- that live …
   other_shards bigint[],    -- … and what they own
-  free_shards  integer      -- that nobody owns who lives
+  free_shards  integer,     -- that nobody owns who lives
+  at           timestamptz  -- by the server's clock
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
@@ -42,7 +43,8 @@ BEGIN
                   FROM unnest(live) WITH ORDINALITY AS l (member, place)
                  ORDER BY l.place),
          coalesce(sum(bit_count(c.shards))
-                    FILTER (WHERE c.member IS NULL OR NOT (c.member = me OR c.member = ANY (live))), 0)::integer
+                    FILTER (WHERE c.member IS NULL OR NOT (c.member = me OR c.member = ANY (live))), 0)::integer,
+         clock_timestamp()
     FROM outbox_groups g
     LEFT JOIN outbox_cursors c ON c.group_id = g.group_id
    WHERE g.group_id = mine

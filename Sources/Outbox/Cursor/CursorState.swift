@@ -43,6 +43,8 @@ final class CursorState {
     /// It is among those that may start.
     var isReady = false
     var behind: Behind?
+    /// Nothing of it starts before: it may go only so fast.
+    var notBefore: Instant = 0
 
     init(_ name: String, _ shard: UInt8) {
       self.name = name
@@ -80,11 +82,13 @@ final class CursorState {
     /// … or a single event.
     let position: Int64
 
-    static func < (left: Self, right: Self) -> Bool { left.due < right.due }
-    static func == (left: Self, right: Self) -> Bool { left.due == right.due }
+    static func < (left: Self, right: Self) -> Bool { (left.due, left.position) < (right.due, right.position) }
+    static func == (left: Self, right: Self) -> Bool { left.due == right.due && left.position == right.position }
   }
 
   let limits: Limits
+  /// Between two starts of a key, at least.
+  var keyInterval: Instant = 0
   private(set) var shards: ShardSet
   /// Of these nothing starts.
   private(set) var held = ShardSet.none
@@ -105,6 +109,7 @@ final class CursorState {
   private var ready: Deque<Key> = []
   private var suppressed: [Key] = []
   private var singles: [Int64: Single] = [:]
+  private var singlesTaken = 0
   private var timers = Heap<Timer>()
   private var wanted: [Int64] = []
   /// Whose events are wanted.
@@ -250,6 +255,13 @@ final class CursorState {
       }
       key.isReady = false
       guard isStartable(key, now) else { continue }
+      if keyInterval > 0 {
+        guard key.notBefore <= now else {
+          timers.insert(Timer(due: key.notBefore, key: key.name, position: 0))
+          continue
+        }
+        key.notBefore = now + keyInterval
+      }
       lastFlight += 1
       inFlight += 1
       key.flight = lastFlight
@@ -291,9 +303,17 @@ final class CursorState {
 
   private func wake(_ now: Instant) {
     while let timer = timers.min, timer.due <= now {
+      // Not more of them in memory than of others.
+      if timer.key == nil, singlesTaken >= limits.window / 4 { return }
       timers.removeMin()
       if let name = timer.key {
-        guard let key = keys[name], let behind = key.behind, let due = behind.due, due <= now else { continue }
+        guard let key = keys[name] else { continue }
+        guard let behind = key.behind else {
+          // It may go on now, or be forgotten.
+          goOn(key, now)
+          continue
+        }
+        guard let due = behind.due, due <= now else { continue }
         if key.queue.isEmpty, key.flight == 0, behind.attempts == 0 {
           finishCatchingUp(key)
         } else {
@@ -301,6 +321,7 @@ final class CursorState {
         }
       } else if var single = singles[timer.position], !single.isTaken, single.due <= now {
         single.isTaken = true
+        singlesTaken += 1
         singles[timer.position] = single
         wanted.append(timer.position)
       }
@@ -362,7 +383,10 @@ final class CursorState {
         key.queue[place].hold(event)
       }
     }
-    for position in missing where singles.removeValue(forKey: position) != nil { changedSingles.insert(position) }
+    for position in missing where singles.removeValue(forKey: position) != nil {
+      changedSingles.insert(position)
+      singlesTaken -= 1
+    }
     let waiting = fetching
     fetching = []
     for key in waiting {
@@ -373,7 +397,7 @@ final class CursorState {
         key.behind?.position = first.position
         changedKeys.insert(key.name)
       }
-      goOn(key)
+      goOn(key, now)
     }
   }
 
@@ -410,7 +434,7 @@ final class CursorState {
         break
       }
     }
-    goOn(key)
+    goOn(key, now)
     return true
   }
 
@@ -484,7 +508,8 @@ final class CursorState {
       positionsKept += key.queue.count
       for place in key.queue.indices {
         free(key.queue[place].slot)
-        key.queue[place] = place < limits.eventsKept ? key.queue[place].alone : Entry(position: key.queue[place].position)
+        key.queue[place] =
+          place < limits.eventsKept ? key.queue[place].alone : Entry(position: key.queue[place].position)
       }
     }
     key.behind = behind
@@ -507,6 +532,7 @@ final class CursorState {
   private func finishSingle(_ entry: Entry, _ key: Key, _ outcome: Outcome, _ now: Instant) {
     guard var single = singles[entry.position] else { return }
     changedSingles.insert(entry.position)
+    singlesTaken -= 1
     switch outcome {
     case .done:
       handled += 1
@@ -532,10 +558,17 @@ final class CursorState {
   }
 
   /// Lets the next event of a key start, or forgets the key.
-  private func goOn(_ key: Key) {
+  private func goOn(_ key: Key, _ now: Instant) {
     if !key.queue.isEmpty || !key.singles.isEmpty { return readyIfStartable(key) }
     guard key.flight == 0 else { return }
-    if key.behind == nil { keys[key.name] = nil } else { finishCatchingUp(key) }
+    if key.notBefore > now {
+      // Kept, so that its next event does not come too soon.
+      timers.insert(Timer(due: key.notBefore, key: key.name, position: 0))
+    } else if key.behind == nil {
+      keys[key.name] = nil
+    } else {
+      finishCatchingUp(key)
+    }
   }
 
   /// A key that has nothing left is where its cursor is: unless it is held.
@@ -599,6 +632,7 @@ final class CursorState {
       keys[key.name] = nil
     }
     singles = singles.filter { !gone.contains($0.value.shard) }
+    singlesTaken = singles.values.count { $0.isTaken }
     suppressed.removeAll { gone.contains($0.shard) }
     ready.removeAll { gone.contains($0.shard) }
     fetching.removeAll { gone.contains($0.shard) }
@@ -626,7 +660,9 @@ final class CursorState {
   func takeChanges(now: Instant, mayOnlyMove: Bool = true) -> CursorChanges? {
     let place = place
     let isMoved = place.position != written.position || place.open != written.open
-    guard (isMoved && mayOnlyMove) || handled > 0 || !changedKeys.isEmpty || !changedSingles.isEmpty || !deadLetters.isEmpty else {
+    guard
+      (isMoved && mayOnlyMove) || handled > 0 || !changedKeys.isEmpty || !changedSingles.isEmpty || !deadLetters.isEmpty
+    else {
       return nil
     }
     defer {

@@ -41,7 +41,8 @@ public struct GroupFilter: Sendable, Hashable, Codable {
   var log: LogFilter {
     var filter = LogFilter(categories: categories, types: types.filter { !$0.contains("*") })
     filter.typePatterns = types.filter { $0.contains("*") }.map { type in
-      type.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_").replacing("*", with: "%")
+      type.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_").replacing(
+        "*", with: "%")
     }
     return filter
   }

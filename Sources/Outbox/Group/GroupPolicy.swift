@@ -42,7 +42,7 @@ public struct GroupPolicy: Sendable, Hashable, Codable {
 
 /// When an event that failed is tried again.
 public struct RetryPolicy: Sendable, Hashable, Codable {
-  public enum Delays: Sendable, Hashable, Codable {
+  public enum Delays: Sendable, Hashable {
     /// Always the same.
     case fixed(Double)
     /// The first, each further one `factor` times the one before it, up to `most`; each shortened at random by up to half, so
@@ -143,5 +143,39 @@ extension ConsumerGroup {
     }
     if case .metadata(let field) = key { try require(!field.isEmpty, "the metadata key is empty") }
     for type in filter.types { try require(!type.isEmpty, "an event type is empty") }
+  }
+}
+
+extension RetryPolicy.Delays: Codable {
+  private enum CodingKeys: String, CodingKey {
+    case fixed, exponential, list
+  }
+
+  private struct Exponential: Codable {
+    let first: Double
+    let factor: Double
+    let most: Double
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    if let delay = try container.decodeIfPresent(Double.self, forKey: .fixed) {
+      self = .fixed(delay)
+    } else if let delays = try container.decodeIfPresent([Double].self, forKey: .list) {
+      self = .list(delays)
+    } else {
+      let exponential = try container.decode(Exponential.self, forKey: .exponential)
+      self = .exponential(first: exponential.first, factor: exponential.factor, most: exponential.most)
+    }
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    switch self {
+    case .fixed(let delay): try container.encode(delay, forKey: .fixed)
+    case .exponential(let first, let factor, let most):
+      try container.encode(Exponential(first: first, factor: factor, most: most), forKey: .exponential)
+    case .list(let delays): try container.encode(delays, forKey: .list)
+    }
   }
 }

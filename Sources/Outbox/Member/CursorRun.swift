@@ -24,6 +24,7 @@ final class CursorRun: Sendable {
   private let row: Mutex<String>
   /// Something may start.
   private let startable: Signal
+  let clock: ServerClock
   /// There is something to write, to read or to wait for.
   private let work = Hints()
   private let room = Hints()
@@ -58,7 +59,7 @@ final class CursorRun: Sendable {
 
   init(
     _ claim: Claim, _ group: ConsumerGroup, _ groupID: Int32, _ log: PostgreSQLEventLog, _ queries: OutboxQueries,
-    startable: Signal, window: Int
+    startable: Signal, clock: ServerClock, window: Int
   ) {
     self.claim = claim
     self.group = group
@@ -66,10 +67,13 @@ final class CursorRun: Sendable {
     self.log = log
     self.queries = queries
     self.startable = startable
+    self.clock = clock
     var limits = CursorState.Limits()
     limits.window = window
     // Made here and used behind the lock only.
-    state = Mutex(CursorState(at: claim.place, shards: claim.shards, limits: limits))
+    let state = CursorState(at: claim.place, shards: claim.shards, limits: limits)
+    if let rate = group.policy.ratePerKey { state.keyInterval = Int64(1e9 / rate) }
+    self.state = Mutex(state)
     row = Mutex(claim.row)
   }
 
@@ -254,7 +258,8 @@ final class CursorRun: Sendable {
     KeyRow(
       key: rows.text(row, 0), shard: UInt8(truncatingIfNeeded: rows.int16(row, 1)), position: rows.int64(row, 2),
       delay: rows.isNull(row, 3) ? nil : rows.int64(row, 3) * 1_000_000, attempts: Int(rows.int32(row, 4)),
-      age: rows.isNull(row, 5) ? nil : rows.int64(row, 5) * 1_000_000, problem: rows.isNull(row, 6) ? nil : rows.text(row, 6))
+      age: rows.isNull(row, 5) ? nil : rows.int64(row, 5) * 1_000_000,
+      problem: rows.isNull(row, 6) ? nil : rows.text(row, 6))
   }
 
   /// Where the events are that keys have to catch up with.
@@ -326,11 +331,11 @@ final class CursorRun: Sendable {
         do {
           switch try await follower.next() {
           case .events(let page):
-            let hasReady = self.state.withLock { state in
-              state.admit(page, key: self.key)
-              return state.hasReady
+            if self.group.policy.delay > 0 {
+              try await self.admitWhenDue(page)
+            } else {
+              self.admit(page)
             }
-            if hasReady { self.startable.fire() }
           case .caughtUp:
             let settled = try await follower.settled()
             self.state.withLock { $0.settle(at: settled.rawValue) }
@@ -342,6 +347,29 @@ final class CursorRun: Sendable {
         }
       }
       if Task.isCancelled { return }
+    }
+  }
+
+  private func admit(_ events: [RecordedEvent]) {
+    let hasReady = state.withLock { state in
+      state.admit(events, key: key)
+      return state.hasReady
+    }
+    if hasReady { startable.fire() }
+  }
+
+  /// Each event when it is old enough.
+  private func admitWhenDue(_ page: [RecordedEvent]) async throws {
+    var rest = page[...]
+    while let first = rest.first, isRunning {
+      let latest = clock.now.addingTimeInterval(-group.policy.delay)
+      let due = rest.prefix { $0.recordedAt <= latest }
+      if due.isEmpty {
+        try await Task.sleep(for: .seconds(min(1, first.recordedAt.timeIntervalSince(latest))))
+      } else {
+        admit(Array(due))
+        rest = rest.dropFirst(due.count)
+      }
     }
   }
 

@@ -8,8 +8,8 @@ enum Fingerprint {
     var text = type + "\n"
     var word = ""
     func end() {
-      // What has a digit in it differs from one event to the next.
-      text += word.contains { $0.isNumber } ? "#" : word
+      // What has a digit in it differs from one event to the next, but for codes such as 404.
+      text += word.contains { $0.isNumber } && (word.count > 3 || Int(word) == nil) ? "#" : word
       word = ""
     }
     for character in problem.prefix(500) {

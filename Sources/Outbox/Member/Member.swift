@@ -9,6 +9,7 @@ final class Member: Sendable {
   let groups: ConsumerGroups
   let options: GroupConsumer.Options
   let startable = Signal()
+  let clock = ServerClock()
 
   private struct State {
     var id = UUID()
@@ -24,9 +25,14 @@ final class Member: Sendable {
     var breakerOpenUntil: Int64 = 0
     var failuresInARow = 0
     var isLeaving = false
+    /// Owned, at the last look.
+    var shards = 0
+    /// With a rate: when the next event may start.
+    var nextStart: Int64 = 0
     var failure: (any Error)?
   }
   private let state: Mutex<State>
+  private let isWaking = Atomic<Bool>(false)
   private let presence: Presence
   private let beat = Hints()
   let meter = Meter()
@@ -51,19 +57,41 @@ final class Member: Sendable {
     let flight: Flight
   }
 
-  func start(upTo count: Int = 1) -> Started? {
-    let (runs, first) = state.withLock { state -> ([CursorRun], Int) in
-      guard !state.runs.isEmpty, !state.isPaused, !state.hasStopped, !state.isLeaving else { return ([], 0) }
+  /// - Parameter run: Only of this one.
+  func start(upTo count: Int = 1, of one: CursorRun? = nil) -> Started? {
+    let (runs, first, interval) = state.withLock { state -> ([CursorRun], Int, Int64) in
+      guard !state.runs.isEmpty, !state.isPaused, !state.hasStopped, !state.isLeaving else { return ([], 0, 0) }
       let now = CursorRun.now
-      guard now < state.validUntil, now >= state.breakerOpenUntil else { return ([], 0) }
+      guard now < state.validUntil, now >= state.breakerOpenUntil else { return ([], 0, 0) }
+      // Its share of what the group may do in a second.
+      let interval = state.group.policy.rate.map { Int64(1e9 / $0 * 256 / Double(max(1, state.shards))) } ?? 0
+      if interval > 0, state.nextStart > now {
+        wake(at: state.nextStart)
+        return ([], 0, 0)
+      }
       state.next &+= 1
-      return (state.runs, state.next % state.runs.count)
+      return (one.map { [$0] } ?? state.runs, state.next % state.runs.count, interval)
     }
     for index in runs.indices {
       let run = runs[(first + index) % runs.count]
-      if let flight = run.start(upTo: count) { return Started(run: run, flight: flight) }
+      guard let flight = run.start(upTo: interval > 0 ? 1 : count) else { continue }
+      if interval > 0 {
+        let now = CursorRun.now
+        // What was not used up to now is not kept, but for a little.
+        state.withLock { $0.nextStart = max($0.nextStart, now - 5 * interval) + interval }
+      }
+      return Started(run: run, flight: flight)
     }
     return nil
+  }
+
+  private func wake(at time: Int64) {
+    guard !isWaking.exchange(true, ordering: .relaxed) else { return }
+    Task {
+      try? await Task.sleep(for: .nanoseconds(max(0, time - CursorRun.now)))
+      isWaking.store(false, ordering: .relaxed)
+      startable.fire()
+    }
   }
 
   /// Waits for something to start. `nil`: it is over.
@@ -170,6 +198,7 @@ final class Member: Sendable {
     let rows = try await log.pool.execute(
       queries.heartbeat, Parameters(id, options.leaseMilliseconds, held, statusText), timeout: options.lease)
     guard !rows.isEmpty else { return nil }
+    clock.set(rows.date(0, 9), between: began, and: CursorRun.now)
     // From before it was asked for: the server's lease ends later than what is counted here.
     state.withLock { $0.validUntil = began + options.lease.nanoseconds * 9 / 10 }
     let (cursors, epochs) = (rows.int64Array(0, 3), rows.int64Array(0, 4))
@@ -197,7 +226,8 @@ final class Member: Sendable {
   private func look(start: (@escaping @Sendable () async throws -> Void) -> Void) async throws -> Bool {
     guard let beat = try await heartbeat() else {
       // It was thought to be dead, and its cursors are others' by now; or the group is gone.
-      options.logger.warning("A consumer was given up by its group, and joins again", metadata: ["group": "\(group.name)"])
+      options.logger.warning(
+        "A consumer was given up by its group, and joins again", metadata: ["group": "\(group.name)"])
       for run in takeRuns({ _ in true }) { run.end(.lost) }
       try await join()
       return false
@@ -205,6 +235,7 @@ final class Member: Sendable {
     for run in takeRuns({ beat.own[$0.claim.cursor] != $0.claim.epoch || $0.hasEnded }) { run.end(.lost) }
     if beat.revision != state.withLock({ $0.revision }) { try await lookAgain() }
     state.withLock { state in
+      state.shards = beat.ownShards
       state.isPaused = beat.isPaused
       state.hasStopped = beat.hasStopped
     }
@@ -266,7 +297,7 @@ final class Member: Sendable {
           position: rows.int64(row, 3), open: rows.isNull(row, 4) ? [] : OpenPositions.decode(rows.bytes(row, 4)),
           floors: rows.isNull(row, 5) ? [] : rows.int64Array(row, 5)), row: rows.text(row, 6))
       let run = CursorRun(
-        claim, group, groupID, log, queries, startable: startable, window: options.window)
+        claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window)
       let isOn = state.withLock { state in
         guard !state.isLeaving else { return false }
         state.runs.append(run)

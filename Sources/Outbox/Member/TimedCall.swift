@@ -28,7 +28,8 @@ final class TimedCall: Sendable {
   fileprivate enum Look { case fine, over, stuck }
 
   fileprivate func look(_ now: Int64) -> Look {
-    let (look, task, abandon) = state.withLock { state -> (Look, Task<Void, Never>?, (@Sendable (any Error) -> Void)?) in
+    let (look, task, abandon) = state.withLock {
+      state -> (Look, Task<Void, Never>?, (@Sendable (any Error) -> Void)?) in
       if now < state.deadline { return (.fine, nil, nil) }
       if !state.isOver {
         state.isOver = true

@@ -1,4 +1,5 @@
 internal import EventStore
+internal import FoundationEssentials
 internal import Logging
 internal import PostgreSQL
 
@@ -56,8 +57,20 @@ struct Worker: Sendable {
     entry.event.map { event in
       Delivery(
         event: event, group: started.run.group.name, key: started.flight.key, attempt: entry.attempts + 1,
-        cause: entry.reason.flatMap { Delivery.Cause(rawValue: $0.rawValue) }, epoch: started.run.claim.epoch, call: call)
+        cause: entry.reason.flatMap { Delivery.Cause(rawValue: $0.rawValue) }, epoch: started.run.claim.epoch,
+        call: call)
     }
+  }
+
+  /// Whether an event has waited for too long; then nobody handles it.
+  private func expired(_ entry: Entry, _ started: Member.Started) async -> Bool {
+    let policy = started.run.group.policy
+    guard let expiry = policy.expiry, !entry.isSingle, let event = entry.event,
+      started.run.clock.now.timeIntervalSince(event.recordedAt) - policy.delay > expiry
+    else { return false }
+    member.meter.expired()
+    if let note = member.options.onExpiry, let delivery = delivery(entry, started, nil) { await note(delivery) }
+    return true
   }
 
   // MARK: One by one
@@ -66,6 +79,10 @@ struct Worker: Sendable {
     _ started: Member.Started, _ handler: @escaping @Sendable (Delivery) async throws -> Disposition
   ) async {
     let (entry, run) = (started.flight.first, started.run)
+    if await expired(entry, started) {
+      run.finish(started.flight, .done)
+      return
+    }
     let result: Result<Disposition, any Error>
     if let timeout = run.group.policy.timeout {
       let call = TimedCall(seconds: timeout, now: CursorRun.now)
@@ -89,12 +106,7 @@ struct Worker: Sendable {
     let deadline = ContinuousClock.now + .seconds(limits.window)
     while count < limits.size {
       let seen = member.startable.count
-      let next =
-        if let run {
-          run.start(upTo: min(perKey, limits.size - count)).map { Member.Started(run: run, flight: $0) }
-        } else {
-          member.start(upTo: min(perKey, limits.size - count))
-        }
+      let next = member.start(upTo: min(perKey, limits.size - count), of: run)
       if let next {
         batch.append(next)
         count += 1 + next.flight.more.count
@@ -110,6 +122,13 @@ struct Worker: Sendable {
   private func handle(
     _ batch: [Member.Started], _ handler: @escaping @Sendable ([Delivery]) async throws -> [Disposition]
   ) async {
+    var batch = batch
+    for (place, started) in batch.enumerated().reversed() where started.flight.more.isEmpty {
+      guard await expired(started.flight.first, started) else { continue }
+      started.run.finish(started.flight, .done)
+      batch.remove(at: place)
+    }
+    guard !batch.isEmpty else { return }
     let entries = batch.flatMap { started in ([started.flight.first] + started.flight.more).map { (started, $0) } }
     let timeout = batch[0].run.group.policy.timeout
     let call = timeout.map { TimedCall(seconds: $0, now: CursorRun.now) }
@@ -197,6 +216,7 @@ struct Worker: Sendable {
     _ handler: @Sendable (Delivery, borrowing Transaction) async throws -> Disposition,
     _ transaction: borrowing Transaction
   ) async throws {
+    if await expired(entry.1, entry.0) { return }
     guard let delivery = delivery(entry.1, entry.0, nil) else { return }
     let disposition: Disposition
     do {

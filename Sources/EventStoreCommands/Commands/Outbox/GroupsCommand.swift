@@ -118,7 +118,8 @@ struct GroupsCreate: AsyncParsableCommand {
   var categories: [String] = []
 
   @Option(
-    name: .customLong("type"), help: "Only events of this type; * stands for any characters. May be given more than once.")
+    name: .customLong("type"),
+    help: "Only events of this type; * stands for any characters. May be given more than once.")
   var types: [String] = []
 
   @Option(
@@ -133,7 +134,8 @@ struct GroupsCreate: AsyncParsableCommand {
   var key = "stream"
 
   @Option(
-    help: ArgumentHelp("Where to begin: beginning, end, a position, or a time. Default: beginning.", valueName: "place"))
+    help: ArgumentHelp("Where to begin: beginning, end, a position, or a time. Default: beginning.", valueName: "place")
+  )
   var from = "beginning"
 
   func validate() throws {
@@ -265,7 +267,8 @@ struct GroupsShow: AsyncParsableCommand {
     let delays =
       switch policy.retry.delays {
       case .fixed(let delay): "after \(delay) s"
-      case .exponential(let first, let factor, let most): "after \(first) s, \(factor) times longer each, at most \(most) s"
+      case .exponential(let first, let factor, let most):
+        "after \(first) s, \(factor) times longer each, at most \(most) s"
       case .list(let delays): "after " + delays.map { "\($0)" }.joined(separator: ", ") + " s"
       }
     let deadline = policy.retry.deadline.map { ", for \($0) s" } ?? ""

@@ -160,7 +160,8 @@ struct OutboxMembers: AsyncParsableCommand {
           let status = member.status
           func time(_ seconds: Double?) -> String { seconds.map { Quantity.duration(.seconds($0)) } ?? "" }
           table.append([
-            member.process, !member.lives ? "dead" : status.isBreakerOpen ? "breaker open" : "alive", "\(member.shards)",
+            member.process, !member.lives ? "dead" : status.isBreakerOpen ? "breaker open" : "alive",
+            "\(member.shards)",
             "\(status.inFlight)", Quantity.count(status.waiting), Quantity.count(Int(status.rate)),
             Quantity.count(Int(status.failures)), time(status.handlerP50), time(status.handlerP99),
             Timestamp.text(member.joinedAt),
@@ -315,7 +316,8 @@ struct OutboxAudit: AsyncParsableCommand {
         for action in actions {
           output.line(
             .object([
-              ("at", .string(Timestamp.text(action.at))), ("by", .string(action.by)), ("action", .string(action.action)),
+              ("at", .string(Timestamp.text(action.at))), ("by", .string(action.by)),
+              ("action", .string(action.action)),
               ("details", .raw(Array(action.details.utf8))),
             ]))
         }

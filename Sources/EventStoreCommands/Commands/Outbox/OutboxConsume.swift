@@ -92,7 +92,8 @@ struct OutboxConsume: AsyncParsableCommand {
       return !word.isEmpty
     }
     let result = try await Subprocess.run(
-      .path("/bin/sh"), arguments: ["-c", "command -v \"$0\" >/dev/null 2>&1", word], output: .discarded, error: .discarded)
+      .path("/bin/sh"), arguments: ["-c", "command -v \"$0\" >/dev/null 2>&1", word], output: .discarded,
+      error: .discarded)
     return result.terminationStatus.isSuccess
   }
 }

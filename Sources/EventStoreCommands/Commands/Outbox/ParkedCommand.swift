@@ -12,7 +12,9 @@ struct ParkedCommand: AsyncParsableCommand {
         esctl outbox parked fingerprints mailer
         esctl outbox parked retry mailer --fingerprint 3f9a0c5b7e21 --rate 50 --dry-run
       """,
-    subcommands: [ParkedList.self, ParkedShow.self, ParkedFingerprints.self, ParkedRetry.self, ParkedSkip.self, ParkedPurge.self])
+    subcommands: [
+      ParkedList.self, ParkedShow.self, ParkedFingerprints.self, ParkedRetry.self, ParkedSkip.self, ParkedPurge.self,
+    ])
 }
 
 /// Which dead letters are meant.
@@ -67,7 +69,8 @@ private func members(_ event: ParkedEvent) -> [(String, JSONValue)] {
 struct ParkedList: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "The dead letters of a group, in the order of the log.",
-    discussion: "Examples:\n  esctl outbox parked list mailer\n  esctl outbox parked list mailer --key account-42 --json")
+    discussion:
+      "Examples:\n  esctl outbox parked list mailer\n  esctl outbox parked list mailer --key account-42 --json")
   @OptionGroup var store: StoreOptions
   @OptionGroup var group: GroupArgument
   @OptionGroup var selection: SelectionOptions
@@ -226,7 +229,9 @@ struct ParkedRetry: AsyncParsableCommand {
     if dryRun {
       return try await store.change(group.name, "dryRun", { "\($0) dead letters would be tried again" }) { groups in
         let found = try await groups.parked(of: group.name, selection, limit: .max)
-        if case .positions(let given) = selection, let missing = given.first(where: { one in !found.contains { $0.position == one } }) {
+        if case .positions(let given) = selection,
+          let missing = given.first(where: { one in !found.contains { $0.position == one } })
+        {
           throw OutboxError.notParked(group: group.name, missing)
         }
         return found.count

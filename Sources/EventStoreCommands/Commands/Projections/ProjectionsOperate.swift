@@ -19,7 +19,8 @@ extension StoreOptions {
       try await body(CommandEnvironment.catalog(log))
       let output = StandardOutput()
       output.line(
-        json ? .object([("name", .string(name)), ("done", .string(action))]) : .null, or: "\(name): \(said)", json: json)
+        json ? .object([("name", .string(name)), ("done", .string(action))]) : .null, or: "\(name): \(said)", json: json
+      )
       output.flush()
     }
   }
