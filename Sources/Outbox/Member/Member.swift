@@ -301,6 +301,7 @@ final class Member: Sendable {
       let isOn = state.withLock { state in
         guard !state.isLeaving else { return false }
         state.runs.append(run)
+        state.shards += claim.shards.count
         return true
       }
       guard isOn else { return }
