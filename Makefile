@@ -39,10 +39,10 @@ bench: setup ## Measures the store beside plain PostgreSQL.
 
 docs: setup ## Builds the reference documentation, in .build/docs.
 	rm -rf .build/docs .build/symbols && mkdir -p .build/docs .build/symbols
-	swift build --target Projections -Xswiftc -emit-symbol-graph -Xswiftc -emit-symbol-graph-dir \
+	swift build --target EventStoreCommands -Xswiftc -emit-symbol-graph -Xswiftc -emit-symbol-graph-dir \
 	  -Xswiftc "$(CURDIR)/.build/symbols" -Xswiftc -symbol-graph-minimum-access-level -Xswiftc public \
 	  --scratch-path .build/docs-build
-	for module in PostgreSQL EventStore Replay Projections; do \
+	for module in PostgreSQL EventStore Replay Projections Outbox; do \
 	  mkdir -p .build/symbols/only-$$module && cp .build/symbols/$$module*.symbols.json .build/symbols/only-$$module && \
 	  docc convert Sources/$$module/Documentation.docc --additional-symbol-graph-dir .build/symbols/only-$$module \
 	    --fallback-display-name $$module --fallback-bundle-identifier eventstore.$$module \

@@ -53,6 +53,8 @@ public struct GroupConsumer: Service {
     case each(@Sendable (Delivery) async throws -> Disposition)
     case batch(BatchLimits, @Sendable ([Delivery]) async throws -> [Disposition])
     case transaction(BatchLimits, @Sendable (Delivery, borrowing Transaction) async throws -> Disposition)
+    /// Not a handler: something that pulls, and ends when it has had enough.
+    case pull(@Sendable (Deliveries) async -> Void)
   }
 
   /// How many events make a batch.
@@ -106,6 +108,13 @@ public struct GroupConsumer: Service {
     handler: @escaping @Sendable (Delivery, borrowing Transaction) async throws -> Disposition
   ) {
     self.init(log, group, options, .transaction(transactions, handler))
+  }
+
+  init(
+    _ log: PostgreSQLEventLog, _ group: String, options: Options,
+    pulling body: @escaping @Sendable (Deliveries) async -> Void
+  ) {
+    self.init(log, group, options, .pull(body))
   }
 
   private init(_ log: PostgreSQLEventLog, _ group: String, _ options: Options, _ handler: Handler) {

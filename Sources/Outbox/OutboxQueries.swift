@@ -32,6 +32,7 @@ struct OutboxQueries: Sendable {
   let parked: Statement
   let fingerprints: Statement
   let redrive: Statement
+  let replay: Statement
   let discard: Statement
   let oldParked: Statement
   let audit: Statement
@@ -71,6 +72,7 @@ struct OutboxQueries: Sendable {
     members = statement(SQL.`queries/outbox_members`)
     parked = statement(SQL.`queries/outbox_parked`)
     fingerprints = statement(SQL.`queries/outbox_fingerprints`)
+    replay = statement("SELECT :\"schema\".replay_outbox($1, $2, $3, $4, $5, $6)")
     redrive = statement("SELECT :\"schema\".redrive_outbox($1, $2, $3)")
     discard = statement("SELECT :\"schema\".discard_outbox($1, $2, $3)")
     oldParked = statement(

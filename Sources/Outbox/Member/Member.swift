@@ -55,6 +55,14 @@ final class Member: Sendable {
   struct Started: Sendable {
     let run: CursorRun
     let flight: Flight
+
+    func delivery(of entry: Entry, _ call: TimedCall?) -> Delivery? {
+      entry.event.map { event in
+        Delivery(
+          event: event, group: run.group.name, key: flight.key, attempt: entry.attempts + 1,
+          cause: entry.reason.flatMap { Delivery.Cause(rawValue: $0.rawValue) }, epoch: run.claim.epoch, call: call)
+      }
+    }
   }
 
   /// - Parameter run: Only of this one.
@@ -421,6 +429,17 @@ final class Member: Sendable {
       try? await Task.sleep(for: .seconds(breaker.pause))
       startable.fire()
     }
+  }
+
+  /// Whether an event has waited for too long; then nobody handles it.
+  func hasExpired(_ entry: Entry, _ started: Started) async -> Bool {
+    let policy = started.run.group.policy
+    guard let expiry = policy.expiry, !entry.isSingle, let event = entry.event,
+      clock.now.timeIntervalSince(event.recordedAt) - policy.delay > expiry
+    else { return false }
+    meter.expired()
+    if let note = options.onExpiry, let delivery = started.delivery(of: entry, nil) { await note(delivery) }
+    return true
   }
 
   /// Decides, by the group's policy, what becomes of an event.

@@ -18,7 +18,7 @@ struct Worker: Sendable {
     // A batch is many events at a time as it is.
     case .batch: 2
     // One transaction a cursor at a time, since each moves it.
-    case .transaction: 1
+    case .transaction, .pull: 1
     }
   }
 
@@ -41,6 +41,9 @@ struct Worker: Sendable {
       while let first = await member.next(upTo: limits.size) {
         await transact(gather(first, limits, perKey: limits.size, of: first.run), first.run, handler)
       }
+    case .pull(let body):
+      await body(Deliveries(member: member))
+      member.leave()
     }
   }
 
@@ -53,43 +56,23 @@ struct Worker: Sendable {
     }
   }
 
-  private func delivery(_ entry: Entry, _ started: Member.Started, _ call: TimedCall?) -> Delivery? {
-    entry.event.map { event in
-      Delivery(
-        event: event, group: started.run.group.name, key: started.flight.key, attempt: entry.attempts + 1,
-        cause: entry.reason.flatMap { Delivery.Cause(rawValue: $0.rawValue) }, epoch: started.run.claim.epoch,
-        call: call)
-    }
-  }
-
-  /// Whether an event has waited for too long; then nobody handles it.
-  private func expired(_ entry: Entry, _ started: Member.Started) async -> Bool {
-    let policy = started.run.group.policy
-    guard let expiry = policy.expiry, !entry.isSingle, let event = entry.event,
-      started.run.clock.now.timeIntervalSince(event.recordedAt) - policy.delay > expiry
-    else { return false }
-    member.meter.expired()
-    if let note = member.options.onExpiry, let delivery = delivery(entry, started, nil) { await note(delivery) }
-    return true
-  }
-
   // MARK: One by one
 
   private func handle(
     _ started: Member.Started, _ handler: @escaping @Sendable (Delivery) async throws -> Disposition
   ) async {
     let (entry, run) = (started.flight.first, started.run)
-    if await expired(entry, started) {
+    if await member.hasExpired(entry, started) {
       run.finish(started.flight, .done)
       return
     }
     let result: Result<Disposition, any Error>
     if let timeout = run.group.policy.timeout {
       let call = TimedCall(seconds: timeout, now: CursorRun.now)
-      guard let delivery = delivery(entry, started, call) else { return }
+      guard let delivery = started.delivery(of: entry, call) else { return }
       result = await calls.run(call) { try await handler(delivery) }
     } else {
-      guard let delivery = delivery(entry, started, nil) else { return }
+      guard let delivery = started.delivery(of: entry, nil) else { return }
       do { result = .success(try await handler(delivery)) } catch { result = .failure(error) }
     }
     run.finish(started.flight, await member.outcome(of: result, entry, run))
@@ -124,7 +107,7 @@ struct Worker: Sendable {
   ) async {
     var batch = batch
     for (place, started) in batch.enumerated().reversed() where started.flight.more.isEmpty {
-      guard await expired(started.flight.first, started) else { continue }
+      guard await member.hasExpired(started.flight.first, started) else { continue }
       started.run.finish(started.flight, .done)
       batch.remove(at: place)
     }
@@ -132,7 +115,7 @@ struct Worker: Sendable {
     let entries = batch.flatMap { started in ([started.flight.first] + started.flight.more).map { (started, $0) } }
     let timeout = batch[0].run.group.policy.timeout
     let call = timeout.map { TimedCall(seconds: $0, now: CursorRun.now) }
-    let deliveries = entries.compactMap { delivery($0.1, $0.0, call) }
+    let deliveries = entries.compactMap { $0.0.delivery(of: $0.1, call) }
     guard deliveries.count == entries.count else { return }
     let result: Result<[Disposition], any Error>
     if let call {
@@ -216,8 +199,8 @@ struct Worker: Sendable {
     _ handler: @Sendable (Delivery, borrowing Transaction) async throws -> Disposition,
     _ transaction: borrowing Transaction
   ) async throws {
-    if await expired(entry.1, entry.0) { return }
-    guard let delivery = delivery(entry.1, entry.0, nil) else { return }
+    if await member.hasExpired(entry.1, entry.0) { return }
+    guard let delivery = entry.0.delivery(of: entry.1, nil) else { return }
     let disposition: Disposition
     do {
       disposition = try await handler(delivery, transaction)

@@ -1,4 +1,5 @@
 import EventStore
+import Outbox
 
 /// Consumer groups beside the least that a queue can do, and beside the usual queue in a table.
 extension Scenario {
@@ -24,6 +25,46 @@ extension Scenario {
     return (
       try await Drain(store, events: stage.effort.eventsToRead),
       try SkipLockedQueue(stage.url, batch: 100, events: stage.effort.eventsToRead)
+    )
+  }
+
+  static let drainKeys = Scenario(
+    name: "drain-keys", ours: "the same, 100,000 streams of 10 events", yardstick: "streams of 100 events",
+    comparisons: [.throughput(atLeast: 0.8)], mostRounds: 5
+  ) { stage in
+    let store = try await stage.filledStore()
+    let many = try await stage.store("benchmarks_keys")
+    try await FilledStore.fill(many, events: stage.effort.eventsToRead, streamLength: 10)
+    try await stage.vacuum(many)
+    return (
+      try await Drain(many, events: stage.effort.eventsToRead),
+      try await Drain(store, events: stage.effort.eventsToRead)
+    )
+  }
+
+  static let deliveryLag = Scenario(
+    name: "delivery-lag", ours: "1,000 appends/s on 1,000 streams: from the instant each was due to its handler",
+    yardstick: "the same to its arrival at a subscription",
+    comparisons: [.latency(percentile: 50, atMost: nil), .latency(percentile: 99, atMost: nil)], mostRounds: 5
+  ) { stage in
+    (
+      try await DeliveryLag(stage.store("benchmarks_store"), rate: 1000, sees: .handler),
+      try await DeliveryLag(stage.store("benchmarks_store_off"), rate: 1000, sees: .subscription)
+    )
+  }
+
+  static let idleGroups = Scenario(
+    name: "idle-groups",
+    ours: "32 concurrent appends of one event, in a store with ten consumer groups that nobody consumes",
+    yardstick: "the same without groups", comparisons: [.throughput(atLeast: 0.97)]
+  ) { stage in
+    let store = try await stage.store("benchmarks_store")
+    try await PostgreSQLEventLog.withLog(store) { log in
+      for number in 0..<10 { try await ConsumerGroups(log).create(ConsumerGroup("idle-\(number)")) }
+    }
+    return (
+      try await Appends(store, callers: 32),
+      try await Appends(try await stage.store("benchmarks_store_off"), callers: 32)
     )
   }
 }

@@ -11,10 +11,12 @@ enum FilledStore {
   static func streamCount(events: Int) -> Int { events / streamLength }
 
   @concurrent
-  static func fill(_ configuration: EventLogConfiguration, events: Int) async throws {
+  static func fill(
+    _ configuration: EventLogConfiguration, events: Int, streamLength: Int = streamLength
+  ) async throws {
     try await PostgreSQLEventLog.withLog(configuration) { log in
       let bulk = BulkAppend(log)
-      let count = streamCount(events: events)
+      let count = events / streamLength
       for first in stride(from: 0, to: count, by: streamsAtATime) {
         let streams = try (first..<min(first + streamsAtATime, count)).map(name)
         for version in 0..<streamLength {

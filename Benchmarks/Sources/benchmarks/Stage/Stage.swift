@@ -44,6 +44,8 @@ actor Stage {
     return configuration
   }
 
+  func vacuum(_ store: EventLogConfiguration) async throws { try await sql("VACUUM (ANALYZE) \(store.schema).events") }
+
   /// The numbers that the store gave to streams.
   func streamIDs(of names: [StreamName], _ store: EventLogConfiguration) async throws -> [Int64] {
     let connection = try await Connection.connect(store.connection)

@@ -19,7 +19,7 @@ struct OutboxCommand: AsyncParsableCommand {
       """,
     subcommands: [
       GroupsCommand.self, OutboxLag.self, OutboxMembers.self, OutboxPause.self, OutboxResume.self, OutboxSeek.self,
-      OutboxPeek.self, OutboxConsume.self, ParkedCommand.self, OutboxAudit.self, OutboxBench.self,
+      OutboxPeek.self, OutboxConsume.self, ParkedCommand.self, OutboxReplay.self, OutboxAudit.self, OutboxBench.self,
     ])
 }
 
