@@ -1,4 +1,5 @@
 import EventStore
+import FoundationEssentials
 import Outbox
 import Synchronization
 
