@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import EmbeddedPostgreSQL
 internal import EventStore
 internal import FoundationEssentials
+internal import Outbox
 internal import PostgreSQL
 
 struct Doctor: AsyncParsableCommand {
@@ -79,6 +80,7 @@ struct Doctor: AsyncParsableCommand {
       try await checkPrivileges(&report, inspection)
       try await checkMasterKey(&report, inspection)
       try await checkHorizon(&report, inspection)
+      try await checkGroups(&report)
     } catch let error as PostgreSQLError where error.isUnavailable {
       report.fail("server", error.description, "check EVENTSTORE_URL, and that the server runs")
     }
@@ -146,6 +148,22 @@ struct Doctor: AsyncParsableCommand {
       "master key", keyring.map { registered.contains($0.active.id) } ?? false,
       "the store's own is in hand",
       EncryptionError.wrongMasterKey(expected: registered, found: keyring?.active.id ?? "none").description)
+  }
+
+  /// Why consumer groups do not move.
+  private func checkGroups(_ report: inout DoctorReport) async throws {
+    let found = try await store.withLog(.inspect) { log in
+      let groups = ConsumerGroups(log)
+      var found: [(group: String, obstacles: [GroupObstacle])] = []
+      for status in try await groups.all() {
+        found.append((status.group.name, try await groups.obstacles(of: status)))
+      }
+      return found
+    }
+    for (group, obstacles) in found {
+      for obstacle in obstacles { report.warn("group \(group)", obstacle.finding, obstacle.advice(group)) }
+      if obstacles.isEmpty { report.pass("group \(group)", "nothing keeps it from moving") }
+    }
   }
 
   private func checkHorizon(_ report: inout DoctorReport, _ inspection: StoreInspection) async throws {

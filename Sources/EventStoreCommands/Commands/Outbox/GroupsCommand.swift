@@ -227,10 +227,15 @@ struct GroupsShow: AsyncParsableCommand {
       let groups = ConsumerGroups(log)
       let status = try await groups.status(of: group.name)
       let line = GroupLine(status: status, lag: try await groups.lag(of: status))
+      let obstacles = try await groups.obstacles(of: status)
       let definition = String(decoding: try JSONEncoder().encode(status.group), as: UTF8.self)
       let output = StandardOutput()
       if store.json {
-        output.line(.object(line.json + [("definition", .raw(Array(definition.utf8)))]))
+        output.line(.object(
+            line.json + [
+              ("definition", .raw(Array(definition.utf8))),
+              ("obstacles", .array(obstacles.map { .string($0.finding) })),
+            ]))
         return output.flush()
       }
       let (filter, policy) = (status.group.filter, status.group.policy)
@@ -259,6 +264,11 @@ struct GroupsShow: AsyncParsableCommand {
         output.line("breaker    after \(breaker.failures) failures in a row, for \(breaker.pause) s")
       }
       output.line("made       \(Timestamp.text(status.createdAt))")
+      for obstacle in obstacles {
+        output.line("")
+        output.line("\(output.terminal.styled("note", .yellow))  \(obstacle.finding)")
+        output.line("      → \(obstacle.advice(group.name))")
+      }
       output.flush()
     }
   }

@@ -257,7 +257,11 @@ extension GroupStart {
       if let position = Position(argument) {
         self = .after(position)
       } else {
-        self = .since(try Timestamp.date(argument: argument, dateMeans: .startOfDay))
+        do {
+          self = .since(try Timestamp.date(argument: argument, dateMeans: .startOfDay))
+        } catch {
+          throw ValidationError("expected beginning, end, a position or a time: \(error)")
+        }
       }
     }
   }

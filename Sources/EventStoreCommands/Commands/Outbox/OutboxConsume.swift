@@ -157,9 +157,14 @@ private actor DeliveryPrinter {
 /// What is said on standard input.
 private actor Answers {
   private var waiting: [Int: CheckedContinuation<Disposition, Never>] = [:]
+  /// Said before they were asked for.
+  private var early: [Int: Disposition] = [:]
+  private var last = 0
   private var isOver = false
 
   func answer(to number: Int) async -> Disposition {
+    last = max(last, number)
+    if let disposition = early.removeValue(forKey: number) { return disposition }
     guard !isOver else { return .throttle(after: 1) }
     return await withTaskCancellationHandler {
       await withCheckedContinuation { waiting[number] = $0 }
@@ -182,6 +187,13 @@ private actor Answers {
   nonisolated func read() async throws {
     defer { Task { await self.end() } }
     var lines = ArrivingLines()
+    try await read(&lines)
+    while await hasEarly { try await Task.sleep(for: .milliseconds(10)) }
+  }
+
+  private var hasEarly: Bool { !early.isEmpty }
+
+  private nonisolated func read(_ lines: inout ArrivingLines) async throws {
     while let line = try await lines.next() {
       guard !line.isEmpty else { continue }
       let answer: Answer
@@ -202,6 +214,10 @@ private actor Answers {
 
   private func say(_ number: Int, _ disposition: Disposition) throws {
     guard let continuation = waiting.removeValue(forKey: number) else {
+      if number > last, number <= last + 100_000 {
+        early[number] = disposition
+        return
+      }
       throw CommandFailure(
         .badInput, "badAnswer", "standard input: there is no delivery \(number) that waits for an answer")
     }
