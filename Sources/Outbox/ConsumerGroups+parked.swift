@@ -148,7 +148,7 @@ extension ConsumerGroups {
 extension ParkedEvent {
   init(_ rows: Rows, _ row: Int) {
     position = Position(rows.int64(row, 0))
-    key = rows.text(row, 1)
+    key = CursorRules.key(of: rows.text(row, 1))
     stream = rows.text(row, 2)
     version = Int(rows.int64(row, 3))
     type = rows.text(row, 4)

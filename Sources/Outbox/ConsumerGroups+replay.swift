@@ -29,7 +29,7 @@ extension ConsumerGroups {
     where group.filter.admits(event.metadata) {
       let (key, shard) = group.key.key(of: event)
       positions.append(event.position.rawValue)
-      keys.append(key)
+      keys.append(CursorRules.name(key, lane: group.policy.lane(type: event.type, metadata: event.metadata)))
       shards.append(Int64(shard))
       guard positions.count <= Self.mostReplayed else {
         throw OutboxError.invalid(

@@ -171,7 +171,7 @@ struct CursorModel {
     }
     for single in singles.values.sorted(by: { $0.position < $1.position }) { state.restore(single, now: now) }
     let open = events.filter { row.place.open.contains($0.position.rawValue) }
-    state.admit(open, areReopened: true, key: Self.key)
+    state.admit(open, areReopened: true, now: now, key: Self.key)
     members.append(Member(row: number, epoch: row.epoch, state: state, read: row.place.position))
   }
 
@@ -181,7 +181,7 @@ struct CursorModel {
       events.filter { $0.position.rawValue > member.read }.prefix(Int.random(in: 1...12, using: &random)))
     guard let last = page.last else { return member.state.settle(at: member.read) }
     member.read = last.position.rawValue
-    member.state.admit(page, key: Self.key)
+    member.state.admit(page, now: now, key: Self.key)
   }
 
   private var isCurrent: (Member) -> Bool { { [rows] in rows[$0.row]?.epoch == $0.epoch } }

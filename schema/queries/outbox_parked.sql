@@ -5,6 +5,6 @@ SELECT position, key, stream, version, type, event_id, problem, fingerprint, att
  WHERE group_id = $1
    AND position > $2
    AND ($3::text IS NULL OR fingerprint = $3)
-   AND ($4::text IS NULL OR key = $4)
+   AND ($4::text IS NULL OR split_part(key, E'\x1f', 1) = $4)
  ORDER BY position
  LIMIT $5;

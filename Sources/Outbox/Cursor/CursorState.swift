@@ -33,6 +33,8 @@ final class CursorState {
   private final class Key {
     let name: String
     let shard: UInt8
+    let lane: Int
+    var readySince: Instant = 0
     var queue: Deque<Entry> = []
     /// Single events of it that are due.
     var singles: [Entry] = []
@@ -46,9 +48,10 @@ final class CursorState {
     /// Nothing of it starts before: it may go only so fast.
     var notBefore: Instant = 0
 
-    init(_ name: String, _ shard: UInt8) {
+    init(_ name: String, _ shard: UInt8, _ lane: Int) {
       self.name = name
       self.shard = shard
+      self.lane = lane
     }
   }
 
@@ -87,8 +90,7 @@ final class CursorState {
   }
 
   let limits: Limits
-  /// Between two starts of a key, at least.
-  var keyInterval: Instant = 0
+  let rules: CursorRules
   private(set) var shards: ShardSet
   /// Of these nothing starts.
   private(set) var held = ShardSet.none
@@ -106,7 +108,8 @@ final class CursorState {
   private var highest: Int64
 
   private var keys: [String: Key] = [:]
-  private var ready: Deque<Key> = []
+  /// By lane, the most urgent first.
+  private var ready: [Deque<Key>]
   private var suppressed: [Key] = []
   private var singles: [Int64: Single] = [:]
   private var singlesTaken = 0
@@ -115,9 +118,13 @@ final class CursorState {
   /// Whose events are wanted.
   private var fetching: [Key] = []
   private var lastFlight: UInt64 = 0
+  /// As it was said last.
+  private var lastNow: Instant = 0
   private var positionsKept = 0
   private var keysBehind = 0
   private(set) var inFlight = 0
+  /// Events that were passed over because there were newer ones of their key.
+  private(set) var conflated = 0
 
   private var changedKeys: Set<String> = []
   private var changedSingles: Set<Int64> = []
@@ -125,8 +132,10 @@ final class CursorState {
   private var handled = 0
   private var written: (position: Int64, open: [Int64])
 
-  init(at place: CursorPlace, shards: ShardSet, limits: Limits = Limits()) {
+  init(at place: CursorPlace, shards: ShardSet, limits: Limits = Limits(), rules: CursorRules = CursorRules()) {
     self.limits = limits
+    self.rules = rules
+    ready = Array(repeating: [], count: max(1, rules.lanes))
     self.shards = shards
     floors = place.floors
     highestFloor = place.floors.max() ?? 0
@@ -157,6 +166,7 @@ final class CursorState {
       position: row.position, due: due, attempts: row.attempts, firstFailed: row.age.map { now - $0 },
       problem: row.problem)
     keysBehind += 1
+    let backlog = rules.conflates && due != nil ? backlog.suffix(1) : backlog[...]
     for position in backlog { key.queue.append(Entry(position: position)) }
     positionsKept += backlog.count
     guard let due else { return }
@@ -191,7 +201,7 @@ final class CursorState {
 
   private func key(_ name: String, _ shard: UInt8) -> Key {
     if let key = keys[name] { return key }
-    let key = Key(name, shard)
+    let key = Key(name, shard, min(CursorRules.lane(of: name), ready.count - 1))
     keys[name] = key
     return key
   }
@@ -202,7 +212,8 @@ final class CursorState {
   ///   - areReopened: They are what was ``CursorPlace/open`` when the cursor was taken over: before all others.
   ///   - key: The key of an event, with its shard; `nil`: it is none of the group's.
   func admit(
-    _ events: [RecordedEvent], areReopened: Bool = false, key: (RecordedEvent) -> (name: String, shard: UInt8)?
+    _ events: [RecordedEvent], areReopened: Bool = false, now: Instant,
+    key: (RecordedEvent) -> (name: String, shard: UInt8)?
   ) {
     for index in events.indices {
       let position = events[index].position.rawValue
@@ -210,14 +221,27 @@ final class CursorState {
       guard let (name, shard) = key(events[index]), shards.contains(shard) else { continue }
       // Done, but for those that were open: they have come already.
       if position <= highestFloor, !areReopened, position <= floors[Int(shard)] { continue }
+      if rules.timersPass, let due = rules.timer?(events[index]), due > now {
+        // It comes by itself.
+        setAside(position, name, shard, due, now)
+        continue
+      }
       admit(Entry(position: position, page: events, index: index), name, shard, areReopened)
     }
     if undone == 0 { highest = max(highest, admitted) }
   }
 
+  private func setAside(_ position: Int64, _ name: String, _ shard: UInt8, _ due: Instant, _ now: Instant) {
+    guard singles[position] == nil else { return }
+    singles[position] = Single(key: name, shard: shard, reason: .timer, due: due, attempts: 0)
+    changedSingles.insert(position)
+    timers.insert(Timer(due: due, key: nil, position: position))
+  }
+
   private func admit(_ entry: Entry, _ name: String, _ shard: UInt8, _ isReopened: Bool) {
     let key = key(name, shard)
     var entry = entry
+    if rules.conflates { conflate(key) }
     if let behind = key.behind {
       guard entry.position > behind.position, entry.position > key.queue.last?.position ?? 0 else { return }
       entry = key.queue.count < limits.eventsKept ? entry.alone : Entry(position: entry.position)
@@ -227,6 +251,20 @@ final class CursorState {
     }
     key.queue.append(entry)
     readyIfStartable(key)
+  }
+
+  /// What waits of a key is of no concern any more once there is something newer.
+  private func conflate(_ key: Key) {
+    // A person is to decide about what is held.
+    if let behind = key.behind, behind.due == nil { return }
+    guard !key.queue.isEmpty else { return }
+    if key.behind != nil { positionsKept -= key.queue.count }
+    for entry in key.queue {
+      conflated += 1
+      handled += 1
+      passed(entry, key)
+    }
+    key.queue = []
   }
 
   private func occupySlot(_ position: Int64, _ isReopened: Bool) -> Int {
@@ -248,19 +286,25 @@ final class CursorState {
   /// - Parameter count: Of its key so many at once, at most: consecutive ones, for one handler that takes them in order.
   func start(upTo count: Int = 1, now: Instant) -> Flight? {
     wake(now)
-    while let key = ready.popFirst() {
+    while let key = popReady(now) {
       if held.contains(key.shard) {
         suppressed.append(key)
         continue
       }
       key.isReady = false
       guard isStartable(key, now) else { continue }
-      if keyInterval > 0 {
+      if rules.keyInterval > 0 {
         guard key.notBefore <= now else {
           timers.insert(Timer(due: key.notBefore, key: key.name, position: 0))
           continue
         }
-        key.notBefore = now + keyInterval
+        key.notBefore = now + rules.keyInterval
+      }
+      if key.singles.isEmpty, let due = notYet(key, now) {
+        // Its time has not come: the key waits for it.
+        let position = (key.queue.first?.position ?? 0) - 1
+        setBehind(key, Behind(position: position, due: due, attempts: key.behind?.attempts ?? 0))
+        continue
       }
       lastFlight += 1
       inFlight += 1
@@ -276,7 +320,7 @@ final class CursorState {
         first.firstFailed = behind.firstFailed
       }
       var more: [Entry] = []
-      while more.count + 1 < count, let next = key.queue.first, next.event != nil {
+      while more.count + 1 < count, let next = key.queue.first, next.event != nil, notYet(key, now) == nil {
         more.append(next)
         key.queue.removeFirst()
       }
@@ -285,6 +329,22 @@ final class CursorState {
       return Flight(number: lastFlight, key: key.name, shard: key.shard, first: first, more: more)
     }
     return nil
+  }
+
+  /// The most urgent lane first; but who has waited for long enough in another comes before it.
+  private func popReady(_ now: Instant) -> Key? {
+    for lane in ready.indices.reversed() where lane > 0 {
+      if let first = ready[lane].first, now - first.readySince > rules.patience { return ready[lane].popFirst() }
+    }
+    for lane in ready.indices where !ready[lane].isEmpty { return ready[lane].popFirst() }
+    return nil
+  }
+
+  /// When the next event of a key may start, where that is later than now.
+  private func notYet(_ key: Key, _ now: Instant) -> Instant? {
+    guard let timer = rules.timer, !rules.timersPass, let event = key.queue.first?.event, let due = timer(event), due > now
+    else { return nil }
+    return due
   }
 
   private func isStartable(_ key: Key, _ now: Instant) -> Bool {
@@ -299,9 +359,10 @@ final class CursorState {
   var nextDue: Instant? { timers.min?.due }
 
   /// Whether anything may start now, as far as is known.
-  var hasReady: Bool { !ready.isEmpty }
+  var hasReady: Bool { ready.contains { !$0.isEmpty } }
 
   private func wake(_ now: Instant) {
+    lastNow = now
     while let timer = timers.min, timer.due <= now {
       // Not more of them in memory than of others.
       if timer.key == nil, singlesTaken >= limits.window / 4 { return }
@@ -336,11 +397,12 @@ final class CursorState {
       guard first.event != nil else { return fetch(key) }
     }
     key.isReady = true
+    key.readySince = lastNow
     enqueue(key)
   }
 
   private func enqueue(_ key: Key) {
-    if held.contains(key.shard) { suppressed.append(key) } else { ready.append(key) }
+    if held.contains(key.shard) { suppressed.append(key) } else { ready[key.lane].append(key) }
   }
 
   // MARK: Events that are not in memory
@@ -634,7 +696,7 @@ final class CursorState {
     singles = singles.filter { !gone.contains($0.value.shard) }
     singlesTaken = singles.values.count { $0.isTaken }
     suppressed.removeAll { gone.contains($0.shard) }
-    ready.removeAll { gone.contains($0.shard) }
+    for lane in ready.indices { ready[lane].removeAll { gone.contains($0.shard) } }
     fetching.removeAll { gone.contains($0.shard) }
   }
 

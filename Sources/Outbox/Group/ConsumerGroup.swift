@@ -47,6 +47,12 @@ public struct GroupFilter: Sendable, Hashable, Codable {
     return filter
   }
 
+  /// What the server looks at.
+  func admits(stream: String, type: String) -> Bool {
+    if !categories.isEmpty, !categories.contains(String(stream.prefix { $0 != "-" })) { return false }
+    return types.isEmpty || types.contains { TypePattern.matches(type, $0) }
+  }
+
   /// What the server did not look at.
   func admits(_ metadata: Metadata) -> Bool {
     self.metadata.allSatisfy { key, values in metadata[key].map { values.contains($0) } ?? false }

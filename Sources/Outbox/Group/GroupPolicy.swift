@@ -1,3 +1,5 @@
+public import EventStore
+
 /// What becomes of a group's events that fail, and how fast it may go. Times are in seconds.
 public struct GroupPolicy: Sendable, Hashable, Codable {
   public var retry: RetryPolicy
@@ -13,6 +15,22 @@ public struct GroupPolicy: Sendable, Hashable, Codable {
   /// Events a second, at most, of each key.
   public var ratePerKey: Double?
   public var breaker: CircuitBreaker?
+  /// What to do about events whose metadata say `deliverAfter` (RFC 3339), and that time has not come; `nil`: nothing.
+  public var timers: TimerPolicy?
+  /// Of the events of a key that wait, only the latest is delivered; the others are passed over.
+  public var conflates: Bool
+  /// Which events come before others, the most urgent first; what no rule fits comes last. Order holds among the events of a key
+  /// that are of one lane.
+  public var priorities: [PriorityRule]
+  /// What has waited so long for more urgent events comes before them, in seconds.
+  public var ageing: Double
+
+  public enum TimerPolicy: String, Sendable, Hashable, Codable, CaseIterable {
+    /// Later events of its key wait, too.
+    case hold
+    /// Later events of its key pass it.
+    case pass
+  }
 
   /// What to do with an event whose last retry has failed.
   public enum AfterLastRetry: String, Sendable, Hashable, Codable, CaseIterable {
@@ -27,7 +45,8 @@ public struct GroupPolicy: Sendable, Hashable, Codable {
   public init(
     retry: RetryPolicy = RetryPolicy(), afterLastRetry: AfterLastRetry = .park, timeout: Double? = nil,
     delay: Double = 0, expiry: Double? = nil, rate: Double? = nil, ratePerKey: Double? = nil,
-    breaker: CircuitBreaker? = CircuitBreaker()
+    breaker: CircuitBreaker? = CircuitBreaker(), timers: TimerPolicy? = nil, conflates: Bool = false,
+    priorities: [PriorityRule] = [], ageing: Double = 2
   ) {
     self.retry = retry
     self.afterLastRetry = afterLastRetry
@@ -37,6 +56,35 @@ public struct GroupPolicy: Sendable, Hashable, Codable {
     self.rate = rate
     self.ratePerKey = ratePerKey
     self.breaker = breaker
+    self.timers = timers
+    self.conflates = conflates
+    self.priorities = priorities
+    self.ageing = ageing
+  }
+
+  /// 0 is the most urgent lane.
+  func lane(type: String, metadata: @autoclosure () -> Metadata) -> Int {
+    guard !priorities.isEmpty else { return 0 }
+    let metadata = metadata()
+    return priorities.firstIndex { $0.fits(type, metadata) } ?? priorities.count
+  }
+}
+
+/// Which events are urgent: those that fit all of it.
+public struct PriorityRule: Sendable, Hashable, Codable {
+  /// Event types; `*` stands for any characters. Empty: any.
+  public var types: [String]
+  /// Metadata keys, and one of the values that they must have.
+  public var metadata: [String: [String]]
+
+  public init(types: [String] = [], metadata: [String: [String]] = [:]) {
+    self.types = types
+    self.metadata = metadata
+  }
+
+  func fits(_ type: String, _ metadata: Metadata) -> Bool {
+    (types.isEmpty || types.contains { TypePattern.matches(type, $0) })
+      && self.metadata.allSatisfy { key, values in metadata[key].map { values.contains($0) } ?? false }
   }
 }
 
@@ -141,6 +189,11 @@ extension ConsumerGroup {
       try require((1...1_000_000).contains(breaker.failures), "failures of the breaker: expected 1 to 1000000")
       try check(breaker.pause, "pause of the breaker", 0.001...86_400, "seconds")
     }
+    try check(policy.ageing, "ageing", 0.001...86_400, "seconds")
+    try require(policy.priorities.count <= 8, "at most 8 priorities")
+    for rule in policy.priorities {
+      try require(!rule.types.isEmpty || !rule.metadata.isEmpty, "a priority that fits every event")
+    }
     if case .metadata(let field) = key { try require(!field.isEmpty, "the metadata key is empty") }
     for type in filter.types { try require(!type.isEmpty, "an event type is empty") }
   }
@@ -177,5 +230,25 @@ extension RetryPolicy.Delays: Codable {
       try container.encode(Exponential(first: first, factor: factor, most: most), forKey: .exponential)
     case .list(let delays): try container.encode(delays, forKey: .list)
     }
+  }
+}
+
+extension GroupPolicy {
+  /// What was written by an older version lacks what came later.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    self.init()
+    retry = try container.decodeIfPresent(RetryPolicy.self, forKey: .retry) ?? retry
+    afterLastRetry = try container.decodeIfPresent(AfterLastRetry.self, forKey: .afterLastRetry) ?? afterLastRetry
+    timeout = try container.decodeIfPresent(Double.self, forKey: .timeout)
+    delay = try container.decodeIfPresent(Double.self, forKey: .delay) ?? delay
+    expiry = try container.decodeIfPresent(Double.self, forKey: .expiry)
+    rate = try container.decodeIfPresent(Double.self, forKey: .rate)
+    ratePerKey = try container.decodeIfPresent(Double.self, forKey: .ratePerKey)
+    breaker = try container.decodeIfPresent(CircuitBreaker.self, forKey: .breaker)
+    timers = try container.decodeIfPresent(TimerPolicy.self, forKey: .timers)
+    conflates = try container.decodeIfPresent(Bool.self, forKey: .conflates) ?? conflates
+    priorities = try container.decodeIfPresent([PriorityRule].self, forKey: .priorities) ?? priorities
+    ageing = try container.decodeIfPresent(Double.self, forKey: .ageing) ?? ageing
   }
 }

@@ -71,10 +71,26 @@ final class CursorRun: Sendable {
     var limits = CursorState.Limits()
     limits.window = window
     // Made here and used behind the lock only.
-    let state = CursorState(at: claim.place, shards: claim.shards, limits: limits)
-    if let rate = group.policy.ratePerKey { state.keyInterval = Int64(1e9 / rate) }
-    self.state = Mutex(state)
+    state = Mutex(
+      CursorState(at: claim.place, shards: claim.shards, limits: limits, rules: Self.rules(group.policy, clock)))
     row = Mutex(claim.row)
+  }
+
+  private static func rules(_ policy: GroupPolicy, _ clock: ServerClock) -> CursorRules {
+    var rules = CursorRules()
+    if let rate = policy.ratePerKey { rules.keyInterval = Int64(1e9 / rate) }
+    if let timers = policy.timers {
+      rules.timersPass = timers == .pass
+      rules.timer = { event in
+        guard !event.metadata.isEmpty, let text = event.metadata["deliverAfter"], let time = DeliverAfter.date(text)
+        else { return nil }
+        return now + Int64(max(-1e9, min(1e9, time.timeIntervalSince(clock.now))) * 1e9)
+      }
+    }
+    rules.conflates = policy.conflates
+    rules.lanes = policy.priorities.count + 1
+    rules.patience = Int64(policy.ageing * 1e9)
+    return rules
   }
 
   /// Nanoseconds of the monotonic clock, which goes on while the machine or this process is stopped.
@@ -225,7 +241,7 @@ final class CursorRun: Sendable {
       let open = try await self.log.events(at: self.claim.place.open.map { Position($0) })
       self.state.withLock { state in
         for key in keys { state.restore(key, backlog: backlogs[key.key] ?? [], now: Self.now) }
-        state.admit(open, areReopened: true, key: self.key)
+        state.admit(open, areReopened: true, now: Self.now, key: self.key)
       }
     }
     startable.fire()
@@ -278,12 +294,13 @@ final class CursorRun: Sendable {
     }
     let filter = group.filter
     if case .stream = group.key {
-      let rows = try await log.pool.execute(queries.backlog, Parameters(BinaryArray(keys.map(\.key)), first, end))
+      let streams = Set(keys.map { CursorRules.key(of: $0.key) }).sorted()
+      let rows = try await log.pool.execute(queries.backlog, Parameters(BinaryArray(streams), first, end))
       for row in rows.indices {
         let metadata = rows.isNull(row, 3) ? Metadata() : Metadata(trusted: rows.byteArray(row, 3))
-        let name = rows.text(row, 1)
-        guard filter.admits(stream: name, type: rows.text(row, 2)), filter.admits(metadata) else { continue }
-        add(name, rows.int64(row, 0))
+        let (name, type) = (rows.text(row, 1), rows.text(row, 2))
+        guard filter.admits(stream: name, type: type), filter.admits(metadata) else { continue }
+        add(CursorRules.name(name, lane: group.policy.lane(type: type, metadata: metadata)), rows.int64(row, 0))
       }
     } else {
       // Its keys are no streams: the log is read once more.
@@ -296,10 +313,11 @@ final class CursorRun: Sendable {
   }
 
   private var key: (RecordedEvent) -> (name: String, shard: UInt8)? {
-    let (key, filter, hasMetadata) = (group.key, group.filter, !group.filter.metadata.isEmpty)
+    let (key, filter, hasMetadata, policy) = (group.key, group.filter, !group.filter.metadata.isEmpty, group.policy)
     return { event in
       if hasMetadata, !filter.admits(event.metadata) { return nil }
-      return key.key(of: event)
+      let (name, shard) = key.key(of: event)
+      return (CursorRules.name(name, lane: policy.lane(type: event.type, metadata: event.metadata)), shard)
     }
   }
 
@@ -352,7 +370,7 @@ final class CursorRun: Sendable {
 
   private func admit(_ events: [RecordedEvent]) {
     let hasReady = state.withLock { state in
-      state.admit(events, key: key)
+      state.admit(events, now: Self.now, key: key)
       return state.hasReady
     }
     if hasReady { startable.fire() }
@@ -552,26 +570,6 @@ final class CursorRun: Sendable {
     let deadline = ContinuousClock.now + patience
     while !hasEnded, ContinuousClock.now < deadline, !Task.isCancelled { try? await Task.sleep(for: .milliseconds(2)) }
     return hasEnded
-  }
-}
-
-extension GroupFilter {
-  /// What the server would have looked at.
-  func admits(stream: String, type: String) -> Bool {
-    if !categories.isEmpty, !categories.contains(String(stream.prefix { $0 != "-" })) { return false }
-    return types.isEmpty || types.contains { Self.matches(type[...], $0[...]) }
-  }
-
-  private static func matches(_ text: Substring, _ pattern: Substring) -> Bool {
-    guard let star = pattern.firstIndex(of: "*") else { return text == pattern }
-    let (head, tail) = (pattern[..<star], pattern[pattern.index(after: star)...])
-    guard text.hasPrefix(head) else { return false }
-    var rest = text.dropFirst(head.count)
-    while true {
-      if matches(rest, tail) { return true }
-      if rest.isEmpty { return false }
-      rest = rest.dropFirst()
-    }
   }
 }
 

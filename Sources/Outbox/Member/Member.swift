@@ -59,7 +59,7 @@ final class Member: Sendable {
     func delivery(of entry: Entry, _ call: TimedCall?) -> Delivery? {
       entry.event.map { event in
         Delivery(
-          event: event, group: run.group.name, key: flight.key, attempt: entry.attempts + 1,
+          event: event, group: run.group.name, key: CursorRules.key(of: flight.key), attempt: entry.attempts + 1,
           cause: entry.reason.flatMap { Delivery.Cause(rawValue: $0.rawValue) }, epoch: run.claim.epoch, call: call)
       }
     }

@@ -51,6 +51,30 @@ struct PolicyOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
+      """
+      Events whose metadata say deliverAfter, a time that has not come: hold (later ones of their key wait, too), pass (they do \
+      not) or off. Default: off.
+      """, valueName: "what"))
+  var deliverAfter: String?
+
+  @Flag(inversion: .prefixedNo, help: "Of the events of a key that wait, deliver only the latest.")
+  var conflate: Bool?
+
+  @Option(
+    name: .customLong("priority"),
+    help: ArgumentHelp(
+      """
+      Events that come before others: type:PATTERN or metadata:KEY=VALUE; the most urgent first. May be given more than once; \
+      none takes them away.
+      """, valueName: "rule"))
+  var priorities: [String] = []
+
+  @Option(
+    help: ArgumentHelp("What has waited so long for more urgent events comes before them. Default: 2.", valueName: "seconds"))
+  var ageing: Double?
+
+  @Option(
+    help: ArgumentHelp(
       "A consumer rests when so many tries in a row have failed: FAILURES:SECONDS, or off. Default: 20:5.",
       valueName: "breaker"))
   var breaker: String?
@@ -74,6 +98,15 @@ struct PolicyOptions: ParsableArguments {
     if let rate { policy.rate = rate == 0 ? nil : rate }
     if let ratePerKey { policy.ratePerKey = ratePerKey == 0 ? nil : ratePerKey }
     if let breaker { policy.breaker = try Self.breaker(breaker) }
+    if let deliverAfter {
+      policy.timers = GroupPolicy.TimerPolicy(rawValue: deliverAfter)
+      guard policy.timers != nil || deliverAfter == "off" else {
+        throw ValidationError("--deliver-after \(deliverAfter): expected hold, pass or off")
+      }
+    }
+    if let conflate { policy.conflates = conflate }
+    if !priorities.isEmpty { policy.priorities = priorities == ["none"] ? [] : try priorities.map(Self.priority) }
+    if let ageing { policy.ageing = ageing }
     return policy
   }
 
@@ -89,6 +122,15 @@ struct PolicyOptions: ParsableArguments {
       if known.count == delays.count { return known.count == 1 ? .fixed(known[0]) : .list(known) }
     }
     throw ValidationError("--retry \(text): expected seconds, such as 5, 1,5,30 or exponential:0.5:2:300")
+  }
+
+  private static func priority(_ text: String) throws -> PriorityRule {
+    if text.hasPrefix("type:"), text.utf8.count > 5 { return PriorityRule(types: [String(text.dropFirst(5))]) }
+    if text.hasPrefix("metadata:") {
+      let parts = text.dropFirst(9).split(separator: "=", maxSplits: 1).map(String.init)
+      if parts.count == 2 { return PriorityRule(metadata: [parts[0]: [parts[1]]]) }
+    }
+    throw ValidationError("--priority \(text): expected type:PATTERN or metadata:KEY=VALUE")
   }
 
   private static func breaker(_ text: String) throws -> CircuitBreaker? {
@@ -260,6 +302,12 @@ struct GroupsShow: AsyncParsableCommand {
       if let expiry = policy.expiry { output.line("expiry     \(expiry) s") }
       if let rate = policy.rate { output.line("rate       \(rate) events/s") }
       if let rate = policy.ratePerKey { output.line("           \(rate) events/s of each key") }
+      if let timers = policy.timers { output.line("timers     deliverAfter: \(timers.rawValue)") }
+      if policy.conflates { output.line("conflates  only the latest of a key that waits") }
+      for rule in policy.priorities {
+        let words = rule.types + rule.metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.joined(separator: "|"))" }
+        output.line("urgent     \(words.joined(separator: ", "))")
+      }
       if let breaker = policy.breaker {
         output.line("breaker    after \(breaker.failures) failures in a row, for \(breaker.pause) s")
       }
