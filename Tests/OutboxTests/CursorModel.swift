@@ -38,6 +38,10 @@ struct CursorModel {
   var random: SeededNumbers
   let holdsKeys: Bool
   let perStart: Int
+  /// Whether later events pass one that waits for its time; `nil`: there are no such.
+  let timersPass: Bool?
+  /// When an event may start.
+  private var due: [Int64: Int64] = [:]
   private var events: [RecordedEvent] = []
   private var rows: [Int: Row] = [0: Row(shards: .all, place: CursorPlace(position: 0))]
   private var lastRow = 0
@@ -62,7 +66,8 @@ struct CursorModel {
 
   private static let limits = CursorState.Limits(window: 24, eventsKept: 3, positionsKept: 200, keysBehind: 6)
 
-  init(seed: UInt64, holdsKeys: Bool, perStart: Int) {
+  init(seed: UInt64, holdsKeys: Bool, perStart: Int, timersPass: Bool?) {
+    self.timersPass = timersPass
     random = SeededNumbers(seed: seed)
     self.holdsKeys = holdsKeys
     self.perStart = perStart
@@ -82,6 +87,9 @@ struct CursorModel {
       RecordedEvent(
         id: UUID(), stream: StreamName(trusted: "key-\(number)"), version: 1, position: Position(position), type: type,
         schemaVersion: 1, recordedAt: .now, payload: .success(.json("{}"))))
+    if timersPass != nil, Int.random(in: 0..<12, using: &random) == 0 {
+      due[position] = Int64.random(in: 0...1_500_000_000, using: &random)
+    }
     switch Int.random(in: 0..<30, using: &random) {
     case 0: poison.insert(position)
     case 1...2: failuresLeft[position] = Int.random(in: 1...3, using: &random)
@@ -160,7 +168,13 @@ struct CursorModel {
     row.epoch += 1
     rows[number] = row
     // Whoever had it before finds out when it writes; here it stays and goes on meanwhile.
-    let state = CursorState(at: row.place, shards: row.shards, limits: Self.limits)
+    var rules = CursorRules()
+    if let timersPass {
+      let due = due
+      rules.timersPass = timersPass
+      rules.timer = { due[$0.position.rawValue] }
+    }
+    let state = CursorState(at: row.place, shards: row.shards, limits: Self.limits, rules: rules)
     for key in keyRows.values.sorted(by: { $0.key < $1.key }) where row.shards.contains(key.shard) {
       let floor = row.place.floors.isEmpty ? 0 : row.place.floors[Int(key.shard)]
       let reached = max(row.place.position, floor)
@@ -171,7 +185,7 @@ struct CursorModel {
     }
     for single in singles.values.sorted(by: { $0.position < $1.position }) { state.restore(single, now: now) }
     let open = events.filter { row.place.open.contains($0.position.rawValue) }
-    state.admit(open, areReopened: true, now: now, key: Self.key)
+    state.admit(open, areReopened: true, key: Self.key)
     members.append(Member(row: number, epoch: row.epoch, state: state, read: row.place.position))
   }
 
@@ -181,7 +195,7 @@ struct CursorModel {
       events.filter { $0.position.rawValue > member.read }.prefix(Int.random(in: 1...12, using: &random)))
     guard let last = page.last else { return member.state.settle(at: member.read) }
     member.read = last.position.rawValue
-    member.state.admit(page, now: now, key: Self.key)
+    member.state.admit(page, key: Self.key)
   }
 
   private var isCurrent: (Member) -> Bool { { [rows] in rows[$0.row]?.epoch == $0.epoch } }
@@ -201,8 +215,11 @@ struct CursorModel {
       for entry in [flight.first] + flight.more {
         guard entry.event != nil else { throw Broken(description: "\(entry.position) started without its event") }
         if passed.contains(entry.position) { redeliveries += 1 }
-        if durable.contains(entry.position), !entry.isSingle, !redriven.contains(entry.position) {
+        if durable.contains(entry.position), entry.reason != .redrive, !redriven.contains(entry.position) {
           throw Broken(description: "\(entry.position) of \(flight.key) came again after it was written down")
+        }
+        if let due = due[entry.position], due > now, !redriven.contains(entry.position) {
+          throw Broken(description: "\(entry.position) started before its time")
         }
         try checkOrder(entry, flight, member)
       }
@@ -219,6 +236,7 @@ struct CursorModel {
     guard !entry.isSingle else { return }
     for event in events where event.position.rawValue < entry.position && Self.key(event)?.name == flight.key {
       let position = event.position.rawValue
+      if timersPass == true, due[position] != nil { continue }
       guard
         passed.contains(position) || flight.more.contains(where: { $0.position == position })
           || flight.first.position == position

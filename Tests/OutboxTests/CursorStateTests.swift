@@ -9,7 +9,8 @@ struct CursorStateTests {
   func model(_ round: UInt64) throws {
     for seed in 0..<5 {
       var model = CursorModel(
-        seed: round * 1000 + UInt64(seed), holdsKeys: round % 2 == 1, perStart: round % 3 == 0 ? 4 : 1)
+        seed: round * 1000 + UInt64(seed), holdsKeys: round % 2 == 1, perStart: round % 3 == 0 ? 4 : 1,
+        timersPass: [nil, true, false][Int(round / 2) % 3])
       do {
         try model.run(events: 120, steps: 1500)
       } catch {

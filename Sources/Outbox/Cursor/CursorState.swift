@@ -212,8 +212,7 @@ final class CursorState {
   ///   - areReopened: They are what was ``CursorPlace/open`` when the cursor was taken over: before all others.
   ///   - key: The key of an event, with its shard; `nil`: it is none of the group's.
   func admit(
-    _ events: [RecordedEvent], areReopened: Bool = false, now: Instant,
-    key: (RecordedEvent) -> (name: String, shard: UInt8)?
+    _ events: [RecordedEvent], areReopened: Bool = false, key: (RecordedEvent) -> (name: String, shard: UInt8)?
   ) {
     for index in events.indices {
       let position = events[index].position.rawValue
@@ -221,21 +220,9 @@ final class CursorState {
       guard let (name, shard) = key(events[index]), shards.contains(shard) else { continue }
       // Done, but for those that were open: they have come already.
       if position <= highestFloor, !areReopened, position <= floors[Int(shard)] { continue }
-      if rules.timersPass, let due = rules.timer?(events[index]), due > now {
-        // It comes by itself.
-        setAside(position, name, shard, due, now)
-        continue
-      }
       admit(Entry(position: position, page: events, index: index), name, shard, areReopened)
     }
     if undone == 0 { highest = max(highest, admitted) }
-  }
-
-  private func setAside(_ position: Int64, _ name: String, _ shard: UInt8, _ due: Instant, _ now: Instant) {
-    guard singles[position] == nil else { return }
-    singles[position] = Single(key: name, shard: shard, reason: .timer, due: due, attempts: 0)
-    changedSingles.insert(position)
-    timers.insert(Timer(due: due, key: nil, position: position))
   }
 
   private func admit(_ entry: Entry, _ name: String, _ shard: UInt8, _ isReopened: Bool) {
@@ -301,9 +288,7 @@ final class CursorState {
         key.notBefore = now + rules.keyInterval
       }
       if key.singles.isEmpty, let due = notYet(key, now) {
-        // Its time has not come: the key waits for it.
-        let position = (key.queue.first?.position ?? 0) - 1
-        setBehind(key, Behind(position: position, due: due, attempts: key.behind?.attempts ?? 0))
+        wait(until: due, key, now)
         continue
       }
       lastFlight += 1
@@ -340,9 +325,26 @@ final class CursorState {
     return nil
   }
 
+  /// The time of a key's next event has not come.
+  private func wait(until due: Instant, _ key: Key, _ now: Instant) {
+    guard rules.timersPass, let entry = key.queue.popFirst() else {
+      let position = (key.queue.first?.position ?? 0) - 1
+      return setBehind(key, Behind(position: position, due: due, attempts: key.behind?.attempts ?? 0))
+    }
+    // It comes by itself. Not before it was the next of its key: so that whatever is written of the key later is beyond it.
+    if key.behind != nil { positionsKept -= 1 }
+    if singles[entry.position] == nil {
+      singles[entry.position] = Single(key: key.name, shard: key.shard, reason: .timer, due: due, attempts: 0)
+      changedSingles.insert(entry.position)
+      timers.insert(Timer(due: due, key: nil, position: entry.position))
+    }
+    passed(entry, key)
+    goOn(key, now)
+  }
+
   /// When the next event of a key may start, where that is later than now.
   private func notYet(_ key: Key, _ now: Instant) -> Instant? {
-    guard let timer = rules.timer, !rules.timersPass, let event = key.queue.first?.event, let due = timer(event), due > now
+    guard let timer = rules.timer, let event = key.queue.first?.event, let due = timer(event), due > now
     else { return nil }
     return due
   }

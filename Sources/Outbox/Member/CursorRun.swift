@@ -241,7 +241,7 @@ final class CursorRun: Sendable {
       let open = try await self.log.events(at: self.claim.place.open.map { Position($0) })
       self.state.withLock { state in
         for key in keys { state.restore(key, backlog: backlogs[key.key] ?? [], now: Self.now) }
-        state.admit(open, areReopened: true, now: Self.now, key: self.key)
+        state.admit(open, areReopened: true, key: self.key)
       }
     }
     startable.fire()
@@ -370,7 +370,7 @@ final class CursorRun: Sendable {
 
   private func admit(_ events: [RecordedEvent]) {
     let hasReady = state.withLock { state in
-      state.admit(events, now: Self.now, key: key)
+      state.admit(events, key: key)
       return state.hasReady
     }
     if hasReady { startable.fire() }
