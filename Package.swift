@@ -18,6 +18,7 @@ let package = Package(
     .library(name: "Replay", targets: ["Replay"]),
     .library(name: "Projections", targets: ["Projections"]),
     .library(name: "Outbox", targets: ["Outbox"]),
+    .library(name: "Webhooks", targets: ["Webhooks"]),
     .library(name: "PostgreSQL", targets: ["PostgreSQL"]),
     .library(name: "EmbeddedPostgreSQL", targets: ["EmbeddedPostgreSQL"]),
     .library(name: "EventStoreTesting", targets: ["EventStoreTesting"]),
@@ -83,6 +84,8 @@ let package = Package(
       ],
       swiftSettings: settings,
       plugins: ["EmbedSQL"]),
+    // Apart from Outbox, so that nobody links an HTTP client who sends nothing.
+    .target(name: "Webhooks", dependencies: ["CSodium", "EventStore", "Outbox"], swiftSettings: settings),
     .target(
       name: "EmbeddedPostgreSQL",
       dependencies: [
@@ -139,6 +142,8 @@ let package = Package(
     .testTarget(
       name: "OutboxTests", dependencies: ["EventStore", "Outbox", "PostgreSQL", "TestSupport", "outbox-worker"],
       swiftSettings: settings),
+    .testTarget(
+      name: "WebhooksTests", dependencies: ["EventStore", "Outbox", "TestSupport", "Webhooks"], swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",
       dependencies: ["EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl"],

@@ -374,10 +374,15 @@ struct PolicyTests {
 
   /// RFC 3339.
   private func later(_ seconds: Double) -> Metadata {
-    Metadata(["deliverAfter": Date.now.addingTimeInterval(seconds).formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))])
+    Metadata([
+      "deliverAfter": Date.now.addingTimeInterval(seconds).formatted(
+        Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+    ])
   }
 
-  @Test("an event's own time: the key waits for it, or passes it; also when another consumer goes on", arguments: [GroupPolicy.TimerPolicy.hold, .pass])
+  @Test(
+    "an event's own time: the key waits for it, or passes it; also when another consumer goes on",
+    arguments: [GroupPolicy.TimerPolicy.hold, .pass])
   func timers(how: GroupPolicy.TimerPolicy) async throws {
     try await TestDatabase.required.withLog { log in
       func event(_ metadata: Metadata = Metadata()) -> EventData {
@@ -395,10 +400,12 @@ struct PolicyTests {
       try await withConsumers([first]) {
         try await eventually("those whose time has come") {
           let status = try await groups.status(of: "timed")
-          return how == .hold ? status.keysBehind == 1 && seen.all.count == 2 : status.deferred == 1 && seen.all.count == 4
+          return how == .hold
+            ? status.keysBehind == 1 && seen.all.count == 2 : status.deferred == 1 && seen.all.count == 4
         }
       }
-      #expect(seen.all.filter { $0.hasPrefix("a") } == (how == .hold ? ["a-1 1 1"] : ["a-1 1 1", "a-1 3 1", "a-1 4 1"]))
+      #expect(
+        seen.all.filter { $0.hasPrefix("a") } == (how == .hold ? ["a-1 1 1"] : ["a-1 1 1", "a-1 3 1", "a-1 4 1"]))
       let start = ContinuousClock.now
       try await GroupConsumer(log, "timed", options: untilEmpty()) { delivery in
         seen.add(delivery)
@@ -406,7 +413,9 @@ struct PolicyTests {
       }.run()
       let rest = seen.all.filter { $0.hasPrefix("a") }
       #expect(
-        rest == (how == .hold ? ["a-1 1 1", "a-1 2 1", "a-1 3 1", "a-1 4 1"] : ["a-1 1 1", "a-1 3 1", "a-1 4 1", "a-1 2 1 timer"]))
+        rest
+          == (how == .hold
+            ? ["a-1 1 1", "a-1 2 1", "a-1 3 1", "a-1 4 1"] : ["a-1 1 1", "a-1 3 1", "a-1 4 1", "a-1 2 1 timer"]))
       let took = start.duration(to: .now)
       #expect(took > .milliseconds(200))
     }
@@ -445,7 +454,8 @@ struct PolicyTests {
       }
       let groups = ConsumerGroups(log)
       let policy = GroupPolicy(
-        retry: RetryPolicy(.fixed(0.01), attempts: 2), breaker: nil, priorities: [PriorityRule(types: ["alarm.*"])], ageing: 60)
+        retry: RetryPolicy(.fixed(0.01), attempts: 2), breaker: nil, priorities: [PriorityRule(types: ["alarm.*"])],
+        ageing: 60)
       try await groups.create(ConsumerGroup("urgent", policy: policy))
       let types = Mutex<[(type: String, stream: String, version: Int)]>([])
       var options = untilEmpty()
@@ -453,7 +463,9 @@ struct PolicyTests {
       try await GroupConsumer(log, "urgent", options: options) { delivery in
         let event = delivery.event
         // One of each lane fails: it comes back in its own.
-        if delivery.attempt == 1, event.version == 3, event.stream == "a-0" || event.stream == "a-1" { return .retry(reason: "once") }
+        if delivery.attempt == 1, event.version == 3, event.stream == "a-0" || event.stream == "a-1" {
+          return .retry(reason: "once")
+        }
         types.withLock { $0.append((event.type, event.stream.description, event.version)) }
         #expect(delivery.key == event.stream.description)
         return .ack

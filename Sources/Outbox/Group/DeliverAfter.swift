@@ -4,6 +4,7 @@ internal import FoundationEssentials
 enum DeliverAfter {
   /// RFC 3339, with or without a fraction; `nil`: it is no such time, and the event is delivered at once.
   static func date(_ text: String) -> Date? {
-    (try? Date(text, strategy: .iso8601)) ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+    (try? Date(text, strategy: .iso8601))
+      ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
   }
 }

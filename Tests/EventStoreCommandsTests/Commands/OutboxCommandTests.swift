@@ -36,7 +36,9 @@ extension CommandLineTests {
       return text.split(separator: "\n").map(String.init)
     }
 
-    @Test("the whole life of a group by commands: made, consumed, dead letters retried and skipped, replayed, moved, removed")
+    @Test(
+      "the whole life of a group by commands: made, consumed, dead letters retried and skipped, replayed, moved, removed"
+    )
     func life() async throws {
       let esctl = try EsctlRunner(try TestDatabase.required)
       defer { esctl.remove() }
@@ -44,7 +46,8 @@ extension CommandLineTests {
       try await append(esctl, "item-2", 2)
       try await append(esctl, "other-1", 1)
       let made = try await esctl(
-        "outbox", "groups", "create", "mailer", "--category", "item", "--type", "item.*", "--retry", "0.05", "--attempts", "3",
+        "outbox", "groups", "create", "mailer", "--category", "item", "--type", "item.*", "--retry", "0.05",
+        "--attempts", "3",
         "--json")
       #expect(made.status == 0, "\(made.standardError)")
       #expect(try await lag(esctl, "mailer")["behind"] as? Int == 5)
@@ -53,7 +56,8 @@ extension CommandLineTests {
       #expect(doctor.standardOutput.contains("it has no consumer"))
 
       let handler = try script(esctl)
-      let consumed = try await esctl("outbox", "consume", "mailer", "--exec", handler, "--until-empty", "--concurrency", "2")
+      let consumed = try await esctl(
+        "outbox", "consume", "mailer", "--exec", handler, "--until-empty", "--concurrency", "2")
       #expect(consumed.status == 0, "\(consumed.standardError)")
       let lines = try got(esctl)
       #expect(lines.count == 6)
@@ -86,7 +90,8 @@ extension CommandLineTests {
       #expect(try await esctl("outbox", "resume", "mailer").status == 0)
       #expect(try await esctl("outbox", "seek", "mailer", "--to", "beginning").status == 0)
       #expect(try await esctl("outbox", "groups", "update", "mailer", "--timeout", "30").status == 0)
-      let definition = try #require(try await esctl("outbox", "groups", "show", "mailer", "--json").lines.first?["definition"] as? [String: Any])
+      let definition = try #require(
+        try await esctl("outbox", "groups", "show", "mailer", "--json").lines.first?["definition"] as? [String: Any])
       #expect((definition["policy"] as? [String: Any])?["timeout"] as? Double == 30)
       #expect(try await esctl("outbox", "consume", "mailer", "--ack-all", "--until-empty").lines.count == 5)
       let actions = try await esctl("outbox", "audit", "mailer", "--json").lines.compactMap { $0["action"] as? String }

@@ -70,7 +70,8 @@ struct PolicyOptions: ParsableArguments {
   var priorities: [String] = []
 
   @Option(
-    help: ArgumentHelp("What has waited so long for more urgent events comes before them. Default: 2.", valueName: "seconds"))
+    help: ArgumentHelp(
+      "What has waited so long for more urgent events comes before them. Default: 2.", valueName: "seconds"))
   var ageing: Double?
 
   @Option(
@@ -273,7 +274,8 @@ struct GroupsShow: AsyncParsableCommand {
       let definition = String(decoding: try JSONEncoder().encode(status.group), as: UTF8.self)
       let output = StandardOutput()
       if store.json {
-        output.line(.object(
+        output.line(
+          .object(
             line.json + [
               ("definition", .raw(Array(definition.utf8))),
               ("obstacles", .array(obstacles.map { .string($0.finding) })),
@@ -305,7 +307,8 @@ struct GroupsShow: AsyncParsableCommand {
       if let timers = policy.timers { output.line("timers     deliverAfter: \(timers.rawValue)") }
       if policy.conflates { output.line("conflates  only the latest of a key that waits") }
       for rule in policy.priorities {
-        let words = rule.types + rule.metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.joined(separator: "|"))" }
+        let words =
+          rule.types + rule.metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.joined(separator: "|"))" }
         output.line("urgent     \(words.joined(separator: ", "))")
       }
       if let breaker = policy.breaker {
