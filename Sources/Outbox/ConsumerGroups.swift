@@ -141,11 +141,17 @@ public struct ConsumerGroups: Sendable {
     switch start {
     case .beginning: return 0
     case .end: return try await log.pool.execute(queries.end).int64(0, 0)
-    case .after(let position): return position.rawValue
+    case .after(let position):
+      let end = try await end()
+      guard position.rawValue <= end else {
+        throw OutboxError.invalid("position \(position) is beyond the end of the log, which is at \(end)")
+      }
+      return position.rawValue
     case .since(let time):
-      // Nothing as late as that yet: from the end.
+      // The end first: what is still to be committed before it must not be passed over.
+      let end = try await end()
       let rows = try await log.pool.execute(queries.positionAt, Parameters(time))
-      return rows.isNull(0, 0) ? try await log.pool.execute(queries.end).int64(0, 0) : rows.int64(0, 0)
+      return rows.isNull(0, 0) ? end : min(end, rows.int64(0, 0))
     }
   }
 
@@ -170,11 +176,7 @@ public struct ConsumerGroups: Sendable {
   @discardableResult
   public func seek(_ name: String, to start: GroupStart) async throws -> Position {
     let status = try await status(of: name)
-    let end = try await log.pool.execute(queries.end).int64(0, 0)
     let position = try await position(start)
-    guard position <= end else {
-      throw OutboxError.invalid("position \(position) is beyond the end of the log, which is at \(end)")
-    }
     try await change(
       status, "seek", "{\"from\":\(status.position),\"to\":\(position)}", queries.seek,
       Parameters(status.number, position))

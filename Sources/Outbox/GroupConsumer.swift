@@ -121,6 +121,9 @@ public struct GroupConsumer: Service {
     groups = ConsumerGroups(log)
     self.group = group
     self.options = options
+    self.options.concurrency = max(1, options.concurrency)
+    self.options.window = max(16, options.window)
+    self.options.lease = max(.milliseconds(200), options.lease)
     self.handler = handler
   }
 

@@ -16,7 +16,7 @@ struct OutboxQueries: Sendable {
   let presenceLock: Statement
   let heartbeat: Statement
   let claim: Statement
-  let cursors: Statement
+  let begin: Statement
   let move: Statement
   let settle: Statement
   let split: Statement
@@ -59,7 +59,7 @@ struct OutboxQueries: Sendable {
       "SELECT pg_try_advisory_lock((':\"schema\".outbox_members'::regclass::oid::bigint)::bit(32)::integer, $1)")
     heartbeat = statement("SELECT * FROM :\"schema\".outbox_heartbeat($1, $2, $3, $4)")
     claim = statement("SELECT :\"schema\".outbox_claim($1, $2)")
-    cursors = statement(SQL.`queries/outbox_cursors`)
+    begin = statement("SELECT * FROM :\"schema\".outbox_begin($1, $2)")
     move = statement(SQL.`queries/outbox_move`)
     settle = statement(SQL.`queries/outbox_settle`)
     split = statement("SELECT :\"schema\".outbox_split($1, $2, $3::bit(256), $4)")

@@ -137,6 +137,9 @@ public final class Connection: Sendable, ReactorClient {
   /// Why the connection is of no use any more; `nil` while it works.
   public var failure: PostgreSQLError? { state.withLock { $0.failure } }
 
+  /// Whether one of the statements of the open transaction has failed: it can only be rolled back.
+  package var isTransactionFailed: Bool { state.withLock { PQtransactionStatus($0.pg) == PQTRANS_INERROR } }
+
   /// Whether a transaction was left open.
   var isInTransaction: Bool {
     state.withLock { state in

@@ -7,7 +7,7 @@ AS $$
 DECLARE
   taken bigint;
 BEGIN
-  PERFORM FROM outbox_groups g WHERE g.group_id = of_group FOR UPDATE;
+  PERFORM FROM outbox_groups g WHERE g.group_id = of_group FOR NO KEY UPDATE;
   WITH letters AS (
     DELETE FROM outbox_parked p WHERE p.group_id = of_group AND p.position = ANY (positions) RETURNING p.*
   ), held AS (
@@ -17,6 +17,8 @@ BEGIN
      WHERE l.holds_key
        AND k.group_id = of_group
        AND k.key = l.key
+       AND k.position = l.position
+       AND k.due_at = 'infinity'
   )
   SELECT count(*) INTO taken FROM letters;
   IF taken > 0 THEN

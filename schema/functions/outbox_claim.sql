@@ -17,7 +17,7 @@ BEGIN
   IF mine IS NULL THEN
     RETURN 0;
   END IF;
-  PERFORM FROM outbox_groups g WHERE g.group_id = mine FOR UPDATE;
+  PERFORM FROM outbox_groups g WHERE g.group_id = mine FOR NO KEY UPDATE;
   live := ARRAY (SELECT l.member FROM live_outbox_members(mine) l);
   IF NOT me = ANY (live) THEN
     RETURN 0;
@@ -43,9 +43,11 @@ BEGIN
                WHERE get_bit(free.shards, n) = 1
                ORDER BY n
                LIMIT room) s;
-      INSERT INTO outbox_cursors (group_id, shards) VALUES (mine, free.shards & ~part) RETURNING cursor_id INTO number;
-      INSERT INTO outbox_positions (cursor_id, position, open, floors)
-      SELECT number, p.position, p.open, p.floors FROM outbox_positions p WHERE p.cursor_id = free.cursor_id;
+      INSERT INTO outbox_cursors (group_id, shards, epoch)
+      SELECT mine, free.shards & ~part, c.epoch FROM outbox_cursors c WHERE c.cursor_id = free.cursor_id
+      RETURNING cursor_id INTO number;
+      INSERT INTO outbox_positions (cursor_id, epoch, position, open, floors)
+      SELECT number, p.epoch, p.position, p.open, p.floors FROM outbox_positions p WHERE p.cursor_id = free.cursor_id;
       UPDATE outbox_cursors c SET shards = part WHERE c.cursor_id = free.cursor_id;
       free.count := room;
     END IF;

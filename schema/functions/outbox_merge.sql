@@ -12,15 +12,20 @@ DECLARE
   was  bigint;
 BEGIN
   SELECT c.group_id INTO mine FROM outbox_cursors c WHERE c.cursor_id = one;
-  PERFORM FROM outbox_groups g WHERE g.group_id = mine FOR UPDATE;
+  PERFORM FROM outbox_groups g WHERE g.group_id = mine FOR NO KEY UPDATE;
   DELETE FROM outbox_positions p
    WHERE p.cursor_id = other
      AND p.epoch = other_epoch
   RETURNING p.handled INTO was;
   DELETE FROM outbox_cursors c WHERE c.cursor_id = other AND c.epoch = other_epoch RETURNING c.shards INTO more;
-  UPDATE outbox_cursors c SET shards = c.shards | more WHERE c.cursor_id = one AND c.epoch = one_epoch;
+  UPDATE outbox_cursors c
+     SET shards = c.shards | more,
+         epoch  = greatest(one_epoch, other_epoch) + 1
+   WHERE c.cursor_id = one
+     AND c.epoch = one_epoch;
   UPDATE outbox_positions p
-     SET position = reached,
+     SET epoch    = greatest(one_epoch, other_epoch) + 1,
+         position = reached,
          open     = still_open,
          floors   = above,
          handled  = p.handled + was

@@ -7,7 +7,7 @@ AS $$
 DECLARE
   taken bigint;
 BEGIN
-  PERFORM FROM outbox_groups g WHERE g.group_id = of_group FOR UPDATE;
+  PERFORM FROM outbox_groups g WHERE g.group_id = of_group FOR NO KEY UPDATE;
   WITH letters AS (
     DELETE FROM outbox_parked p WHERE p.group_id = of_group AND p.position = ANY (positions) RETURNING p.*
   ), due AS (
@@ -26,9 +26,14 @@ BEGIN
      WHERE d.holds_key
        AND k.group_id = of_group
        AND k.key = d.key
+       AND k.position = d.position
+       AND k.due_at = 'infinity'
+    RETURNING d.position
   ), single AS (
     INSERT INTO outbox_deferred (group_id, position, key, shard, reason, due_at, attempts, first_failed_at, problem)
-    SELECT of_group, d.position, d.key, d.shard, 'redrive', d.due_at, 0, NULL, d.problem FROM due d WHERE NOT d.holds_key
+    SELECT of_group, d.position, d.key, d.shard, 'redrive', d.due_at, 0, NULL, d.problem 
+      FROM due d
+     WHERE NOT EXISTS (SELECT FROM held h WHERE h.position = d.position)
     ON CONFLICT (group_id, position) DO NOTHING
   )
   SELECT count(*) INTO taken FROM due;

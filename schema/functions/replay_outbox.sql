@@ -6,7 +6,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-  PERFORM FROM outbox_groups g WHERE g.group_id = of_group FOR UPDATE;
+  PERFORM FROM outbox_groups g WHERE g.group_id = of_group FOR NO KEY UPDATE;
   INSERT INTO outbox_deferred (group_id, position, key, shard, reason, due_at, attempts)
   SELECT of_group, e.position, e.key, e.shard, 'replay', clock_timestamp(), 0
     FROM unnest(positions, keys, shards) AS e (position, key, shard)

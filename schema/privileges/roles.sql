@@ -69,7 +69,7 @@ BEGIN
     -- What people did is written down, and stays.
     EXECUTE format('GRANT INSERT ON %I.outbox_audit TO %I', store, member);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %1$I.create_outbox_group, %1$I.seek_outbox_group, %1$I.outbox_heartbeat,
-                                              %1$I.outbox_claim, %1$I.outbox_settle, %1$I.outbox_split,
+                                              %1$I.outbox_begin, %1$I.outbox_claim, %1$I.outbox_settle, %1$I.outbox_split,
                                               %1$I.outbox_merge, %1$I.redrive_outbox, %1$I.discard_outbox,
                                               %1$I.replay_outbox TO %2$I',
                    store, member);

@@ -45,6 +45,16 @@ package actor Presence {
     return candidate
   }
 
+  /// Runs a statement on the connection that holds the lock, which nobody else uses; where there is none, on the pool's.
+  package func execute(
+    _ statement: Statement, _ parameters: Parameters, timeout: Duration, orOn pool: ConnectionPool
+  ) async throws(PostgreSQLError) -> Rows {
+    guard let connection, connection.failure == nil else {
+      return try await pool.execute(statement, parameters, timeout: timeout)
+    }
+    return try await connection.execute(statement, parameters, timeout: timeout)
+  }
+
   package func end() {
     connection?.close()
     connection = nil

@@ -38,12 +38,12 @@ public struct StreamName: Hashable, Sendable, Comparable, CustomStringConvertibl
 }
 
 /// A name as a key: compared byte by byte.
-struct ExactName: Hashable {
-  let text: String
+package struct ExactName: Hashable, Sendable {
+  package let text: String
 
-  init(_ text: String) { self.text = text }
+  package init(_ text: String) { self.text = text }
 
-  static func == (left: Self, right: Self) -> Bool { left.text.isSameBytes(as: right.text) }
+  package static func == (left: Self, right: Self) -> Bool { left.text.isSameBytes(as: right.text) }
 }
 
 extension String {

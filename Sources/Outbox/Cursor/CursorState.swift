@@ -107,13 +107,16 @@ final class CursorState {
   /// The last event that was done.
   private var highest: Int64
 
-  private var keys: [String: Key] = [:]
+  private var keys: [ExactName: Key] = [:]
   /// By lane, the most urgent first.
   private var ready: [Deque<Key>]
   private var suppressed: [Key] = []
   private var singles: [Int64: Single] = [:]
   private var singlesTaken = 0
+  /// Of keys …
   private var timers = Heap<Timer>()
+  /// … and of single events.
+  private var singleTimers = Heap<Timer>()
   private var wanted: [Int64] = []
   /// Whose events are wanted.
   private var fetching: [Key] = []
@@ -126,7 +129,7 @@ final class CursorState {
   /// Events that were passed over because there were newer ones of their key.
   private(set) var conflated = 0
 
-  private var changedKeys: Set<String> = []
+  private var changedKeys: Set<ExactName> = []
   private var changedSingles: Set<Int64> = []
   private var deadLetters: [DeadLetter] = []
   private var handled = 0
@@ -148,7 +151,7 @@ final class CursorState {
 
   /// Whether more events may be taken in.
   var hasRoom: Bool {
-    undone < limits.window && positionsKept < limits.positionsKept && keysBehind < limits.keysBehind
+    undone < limits.window && slots.count < 8 * limits.window && positionsKept < limits.positionsKept && keysBehind < limits.keysBehind
   }
 
   /// Events that were taken in and have not been done, given up or set aside.
@@ -159,7 +162,7 @@ final class CursorState {
   ///
   /// - Parameter backlog: Where its events are that come after it, up to the cursor.
   func restore(_ row: KeyRow, backlog: [Int64], now: Instant) {
-    guard shards.contains(row.shard), keys[row.key]?.behind == nil else { return }
+    guard shards.contains(row.shard), keys[ExactName(row.key)]?.behind == nil else { return }
     let key = key(row.key, row.shard)
     let due = row.delay.map { now + max(0, $0) }
     key.behind = Behind(
@@ -174,19 +177,29 @@ final class CursorState {
   }
 
   /// A single event that is to come; one that is known already stays as it is.
-  func restore(_ row: SingleEvent, now: Instant) {
-    guard shards.contains(row.shard), singles[row.position] == nil else { return }
+  ///
+  /// - Returns: `false`: what became of it is not written down yet, and the row says nothing.
+  @discardableResult
+  func restore(_ row: SingleEvent, now: Instant) -> Bool {
+    guard shards.contains(row.shard), singles[row.position] == nil else { return true }
+    // What is known here is newer than the row.
+    guard !changedSingles.contains(row.position) else { return false }
     let due = now + max(0, row.delay)
     singles[row.position] = Single(
       key: row.key, shard: row.shard, reason: row.reason, due: due, attempts: row.attempts,
       firstFailed: row.age.map { now - $0 }, problem: row.problem)
-    timers.insert(Timer(due: due, key: nil, position: row.position))
+    singleTimers.insert(Timer(due: due, key: nil, position: row.position))
+    return true
   }
 
   /// A key that was held, about which a person has decided.
-  func release(_ row: KeyRow, now: Instant) {
-    guard let key = keys[row.key], let position = key.behind?.position, key.behind?.due == nil, let delay = row.delay
-    else { return }
+  ///
+  /// - Returns: `false`: what became of it is not written down yet, and the row says nothing.
+  @discardableResult
+  func release(_ row: KeyRow, now: Instant) -> Bool {
+    guard !changedKeys.contains(ExactName(row.key)) else { return false }
+    guard let key = keys[ExactName(row.key)], let position = key.behind?.position, key.behind?.due == nil, let delay = row.delay
+    else { return true }
     let due = now + max(0, delay)
     key.behind?.due = due
     key.behind?.attempts = row.attempts
@@ -197,12 +210,13 @@ final class CursorState {
       positionsKept += 1
     }
     timers.insert(Timer(due: due, key: row.key, position: 0))
+    return true
   }
 
   private func key(_ name: String, _ shard: UInt8) -> Key {
-    if let key = keys[name] { return key }
+    if let key = keys[ExactName(name)] { return key }
     let key = Key(name, shard, min(CursorRules.lane(of: name), ready.count - 1))
-    keys[name] = key
+    keys[ExactName(name)] = key
     return key
   }
 
@@ -270,8 +284,9 @@ final class CursorState {
 
   /// The next event that may start.
   ///
-  /// - Parameter count: Of its key so many at once, at most: consecutive ones, for one handler that takes them in order.
-  func start(upTo count: Int = 1, now: Instant) -> Flight? {
+  /// - Parameter most: Of its key so many at once, at most: consecutive ones, for one handler that takes them in order.
+  func start(upTo most: Int = 1, now: Instant) -> Flight? {
+    let count = rules.keyInterval > 0 ? 1 : most
     wake(now)
     while let key = popReady(now) {
       if held.contains(key.shard) {
@@ -336,7 +351,7 @@ final class CursorState {
     if singles[entry.position] == nil {
       singles[entry.position] = Single(key: key.name, shard: key.shard, reason: .timer, due: due, attempts: 0)
       changedSingles.insert(entry.position)
-      timers.insert(Timer(due: due, key: nil, position: entry.position))
+      singleTimers.insert(Timer(due: due, key: nil, position: entry.position))
     }
     passed(entry, key)
     goOn(key, now)
@@ -358,7 +373,11 @@ final class CursorState {
   }
 
   /// When something that waits for its time may start, at the earliest.
-  var nextDue: Instant? { timers.min?.due }
+  var nextDue: Instant? {
+    let single = singlesTaken < limits.window / 4 ? singleTimers.min?.due : nil
+    guard let key = timers.min?.due else { return single }
+    return min(key, single ?? key)
+  }
 
   /// Whether anything may start now, as far as is known.
   var hasReady: Bool { ready.contains { !$0.isEmpty } }
@@ -366,28 +385,29 @@ final class CursorState {
   private func wake(_ now: Instant) {
     lastNow = now
     while let timer = timers.min, timer.due <= now {
-      // Not more of them in memory than of others.
-      if timer.key == nil, singlesTaken >= limits.window / 4 { return }
       timers.removeMin()
-      if let name = timer.key {
-        guard let key = keys[name] else { continue }
-        guard let behind = key.behind else {
-          // It may go on now, or be forgotten.
-          goOn(key, now)
-          continue
-        }
-        guard let due = behind.due, due <= now else { continue }
-        if key.queue.isEmpty, key.flight == 0, behind.attempts == 0 {
-          finishCatchingUp(key)
-        } else {
-          readyIfStartable(key)
-        }
-      } else if var single = singles[timer.position], !single.isTaken, single.due <= now {
-        single.isTaken = true
-        singlesTaken += 1
-        singles[timer.position] = single
-        wanted.append(timer.position)
+      guard let key = timer.key.flatMap({ keys[ExactName($0)] }) else { continue }
+      guard let behind = key.behind else {
+        // It may go on now, or be forgotten.
+        goOn(key, now)
+        continue
       }
+      if !key.singles.isEmpty { readyIfStartable(key) }
+      guard let due = behind.due, due <= now else { continue }
+      if key.queue.isEmpty, key.flight == 0, behind.attempts == 0 {
+        finishCatchingUp(key)
+      } else {
+        readyIfStartable(key)
+      }
+    }
+    // Not more of them in memory than of others.
+    while singlesTaken < limits.window / 4, let timer = singleTimers.min, timer.due <= now {
+      singleTimers.removeMin()
+      guard var single = singles[timer.position], !single.isTaken, single.due <= now else { continue }
+      single.isTaken = true
+      singlesTaken += 1
+      singles[timer.position] = single
+      wanted.append(timer.position)
     }
   }
 
@@ -423,6 +443,9 @@ final class CursorState {
     return wanted
   }
 
+  /// They were not read after all.
+  func wantAgain(_ positions: [Int64]) { wanted += positions }
+
   /// The events that were wanted; what is missing of them is not there any more, and passed over.
   func deliver(
     _ events: [RecordedEvent], wanted positions: [Int64], now: Instant,
@@ -441,7 +464,7 @@ final class CursorState {
         let key = self.key(single.key, single.shard)
         key.singles.append(entry)
         readyIfStartable(key)
-      } else if let (name, _) = key(event), let key = keys[name],
+      } else if let (name, _) = key(event), let key = keys[ExactName(name)],
         let place = key.queue.firstIndex(where: { $0.position == position })
       {
         key.queue[place].hold(event)
@@ -459,7 +482,7 @@ final class CursorState {
         key.queue.removeFirst()
         positionsKept -= 1
         key.behind?.position = first.position
-        changedKeys.insert(key.name)
+        changedKeys.insert(ExactName(key.name))
       }
       goOn(key, now)
     }
@@ -483,7 +506,7 @@ final class CursorState {
   }
 
   private func finish(_ flight: Flight, now: Instant, _ outcome: (Int) -> Outcome) -> Bool {
-    guard let key = keys[flight.key], key.flight == flight.number else { return false }
+    guard let key = keys[ExactName(flight.key)], key.flight == flight.number else { return false }
     key.flight = 0
     inFlight -= 1
     if flight.first.isSingle {
@@ -550,7 +573,7 @@ final class CursorState {
     key.behind?.attempts = 0
     key.behind?.firstFailed = nil
     key.behind?.problem = nil
-    changedKeys.insert(key.name)
+    changedKeys.insert(ExactName(key.name))
   }
 
   private func park(
@@ -577,7 +600,7 @@ final class CursorState {
       }
     }
     key.behind = behind
-    changedKeys.insert(key.name)
+    changedKeys.insert(ExactName(key.name))
     if let due = behind.due { timers.insert(Timer(due: due, key: key.name, position: 0)) }
   }
 
@@ -618,7 +641,7 @@ final class CursorState {
     single.due = due
     single.isTaken = false
     singles[position] = single
-    timers.insert(Timer(due: due, key: nil, position: position))
+    singleTimers.insert(Timer(due: due, key: nil, position: position))
   }
 
   /// Lets the next event of a key start, or forgets the key.
@@ -629,7 +652,7 @@ final class CursorState {
       // Kept, so that its next event does not come too soon.
       timers.insert(Timer(due: key.notBefore, key: key.name, position: 0))
     } else if key.behind == nil {
-      keys[key.name] = nil
+      keys[ExactName(key.name)] = nil
     } else {
       finishCatchingUp(key)
     }
@@ -640,8 +663,8 @@ final class CursorState {
     guard let behind = key.behind, behind.due != nil else { return }
     keysBehind -= 1
     key.behind = nil
-    changedKeys.insert(key.name)
-    if key.singles.isEmpty { keys[key.name] = nil }
+    changedKeys.insert(ExactName(key.name))
+    if key.singles.isEmpty { keys[ExactName(key.name)] = nil }
   }
 
   private func free(_ slot: Int) {
@@ -662,9 +685,15 @@ final class CursorState {
     for key in keys.values where key.behind == nil && key.queue.count > 16 {
       guard let first = key.queue.first else { continue }
       // What is in flight is not done: it comes again with the others if this member dies.
-      let undone = key.flight == 0 ? first.position : key.flying.position
+      let undone = key.flight == 0 || key.flying.slot < 0 ? first.position : key.flying.position
       setBehind(key, Behind(position: undone - 1, due: now))
       if key.flight != 0 { free(key.flying.slot) }
+    }
+    // Behind a few that are slow there may be very many that are done.
+    guard slots.count > 4 * limits.window else { return }
+    for key in keys.values where key.behind == nil && key.flight != 0 && key.flying.slot >= 0 {
+      setBehind(key, Behind(position: key.flying.position - 1, due: now))
+      free(key.flying.slot)
     }
   }
 
@@ -693,8 +722,11 @@ final class CursorState {
         keysBehind -= 1
         positionsKept -= key.queue.count
       }
-      keys[key.name] = nil
+      changedKeys.remove(ExactName(key.name))
+      keys[ExactName(key.name)] = nil
     }
+    // What is written of them from now on is another's to write.
+    changedSingles.subtract(singles.filter { gone.contains($0.value.shard) }.keys)
     singles = singles.filter { !gone.contains($0.value.shard) }
     singlesTaken = singles.values.count { $0.isTaken }
     suppressed.removeAll { gone.contains($0.shard) }
@@ -718,6 +750,9 @@ final class CursorState {
     position < highestFloor ? floors : []
   }
 
+  /// Whether something has become of events that is not written down.
+  var hasNews: Bool { handled > 0 || !changedKeys.isEmpty || !changedSingles.isEmpty || !deadLetters.isEmpty }
+
   /// What is to be written down since the last time; `nil`: nothing.
   ///
   /// - Parameter mayOnlyMove: Also that it has passed events of others, and nothing else.
@@ -738,8 +773,9 @@ final class CursorState {
     }
     return CursorChanges(
       place: place, handled: handled,
-      keys: changedKeys.map { name in
-        guard let key = keys[name], let behind = key.behind else {
+      keys: changedKeys.map { exact in
+        let name = exact.text
+        guard let key = keys[exact], let behind = key.behind else {
           return KeyRow(key: name, shard: 0, position: 0, delay: nil, attempts: -1, age: nil, problem: nil)
         }
         return KeyRow(
@@ -761,7 +797,7 @@ final class CursorState {
   /// They were not written down: they are to be, the next time.
   func putBack(_ changes: CursorChanges) {
     written = (-1, [])
-    changedKeys.formUnion(changes.keys.map(\.key))
+    changedKeys.formUnion(changes.keys.map { ExactName($0.key) })
     changedSingles.formUnion(changes.singles.map(\.position))
     deadLetters = changes.deadLetters + deadLetters
     handled += changes.handled

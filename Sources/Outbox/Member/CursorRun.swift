@@ -31,6 +31,9 @@ final class CursorRun: Sendable {
   private let fate = Mutex(Fate.running)
   private let idle = Atomic<Bool>(false)
   private let ended = Atomic<Bool>(false)
+  private let restored = Atomic<Bool>(false)
+  /// It ended in order, with everything written down.
+  private let endedWell = Atomic<Bool>(false)
   private let handOver = Mutex<HandOver?>(nil)
   /// Held by who writes down what was taken from the state: one after the other.
   private let books = AsyncLock()
@@ -167,6 +170,9 @@ final class CursorRun: Sendable {
   /// Writes down, in the handler's own transaction, what became of events. Until it is known whether that was committed nothing
   /// else is written: ``committed()`` or ``rolledBack()`` must follow.
   func finish(_ flights: [Flight], done count: Int, then blame: Outcome?, on connection: Connection) async throws {
+    if connection.isTransactionFailed {
+      throw PostgreSQLError(.server, "a statement of it had failed", sqlState: "25P02")
+    }
     await books.lock()
     finishing.store(true, ordering: .relaxed)
     if wasLost { throw PostgreSQLError(.server, "the cursor is another member's by now", sqlState: "ESO01") }
@@ -209,6 +215,7 @@ final class CursorRun: Sendable {
         tasks.addTask(priority: .high) { try await self.keepBooks() }
         // The books are kept until all is written down; nothing is read after that.
         try await tasks.next()
+        if !wasLost { endedWell.store(true, ordering: .releasing) }
         tasks.cancelAll()
       }
     } catch Loss.lost {
@@ -237,18 +244,32 @@ final class CursorRun: Sendable {
       let rows = try await self.log.pool.execute(self.queries.keys, Parameters(self.groupID, shards))
       let keys = rows.indices.map { Self.keyRow(rows, $0) }
       let backlogs = try await self.backlogs(of: keys)
-      try await self.restoreSingles()
+      _ = try await self.restoreSingles()
       let open = try await self.log.events(at: self.claim.place.open.map { Position($0) })
       self.state.withLock { state in
         for key in keys { state.restore(key, backlog: backlogs[key.key] ?? [], now: Self.now) }
         state.admit(open, areReopened: true, key: self.key)
       }
     }
+    restored.store(true, ordering: .releasing)
     startable.fire()
   }
 
-  /// Single events that someone may have added.
-  func restoreSingles() async throws {
+  /// What people have decided, or asked for, since it was looked at last.
+  ///
+  /// - Returns: `false`: it has to be looked at again.
+  func lookAgain() async throws -> Bool {
+    guard restored.load(ordering: .acquiring) else { return false }
+    // Not while something is being written: the rows would be older than what is known here.
+    await books.lock()
+    defer { books.unlock() }
+    let haveSingles = try await restoreSingles()
+    let haveKeys = try await releaseHeldKeys()
+    work.hint()
+    return haveSingles && haveKeys
+  }
+
+  private func restoreSingles() async throws -> Bool {
     let rows = try await log.pool.execute(queries.deferred, Parameters(groupID, claim.shards))
     let singles = rows.indices.map { row in
       SingleEvent(
@@ -257,17 +278,16 @@ final class CursorRun: Sendable {
         attempts: Int(rows.int32(row, 4)), age: rows.isNull(row, 5) ? nil : rows.int64(row, 5) * 1_000_000,
         problem: rows.isNull(row, 6) ? nil : rows.text(row, 6))
     }
-    state.withLock { state in for single in singles { state.restore(single, now: Self.now) } }
-    work.hint()
+    return state.withLock { state in
+      singles.map { state.restore($0, now: Self.now) }.allSatisfy { $0 }
+    }
   }
 
-  /// What people have decided about keys that were held.
-  func releaseHeldKeys() async throws {
+  private func releaseHeldKeys() async throws -> Bool {
     let rows = try await log.pool.execute(queries.keys, Parameters(groupID, claim.shards))
-    state.withLock { state in
-      for row in rows.indices { state.release(Self.keyRow(rows, row), now: Self.now) }
+    return state.withLock { state in
+      rows.indices.map { state.release(Self.keyRow(rows, $0), now: Self.now) }.allSatisfy { $0 }
     }
-    work.hint()
   }
 
   private static func keyRow(_ rows: Rows, _ row: Int) -> KeyRow {
@@ -344,18 +364,25 @@ final class CursorRun: Sendable {
     let follower = LogFollower(
       log, after: Position(claim.place.position), filter, longestPause: Self.idlePoll)
     while !Task.isCancelled {
-      try await waitForRoom()
+      // What comes now is for whoever begins again. It must not even be seen to be read.
+      guard isRunning else {
+        try await Task.sleep(for: .seconds(3600))
+        continue
+      }
+      try await waitForRoom(follower)
       try await patiently {
         do {
           switch try await follower.next() {
           case .events(let page):
+            guard self.isRunning else { return }
             if self.group.policy.delay > 0 {
-              try await self.admitWhenDue(page)
+              try await self.admitWhenDue(page, follower)
             } else {
               self.admit(page)
             }
           case .caughtUp:
             let settled = try await follower.settled()
+            guard self.isRunning else { return }
             self.state.withLock { $0.settle(at: settled.rawValue) }
             await follower.wait()
           }
@@ -377,12 +404,13 @@ final class CursorRun: Sendable {
   }
 
   /// Each event when it is old enough.
-  private func admitWhenDue(_ page: [RecordedEvent]) async throws {
+  private func admitWhenDue(_ page: [RecordedEvent], _ follower: LogFollower) async throws {
     var rest = page[...]
     while let first = rest.first, isRunning {
       let latest = clock.now.addingTimeInterval(-group.policy.delay)
       let due = rest.prefix { $0.recordedAt <= latest }
       if due.isEmpty {
+        follower.restart()
         try await Task.sleep(for: .seconds(min(1, first.recordedAt.timeIntervalSince(latest))))
       } else {
         admit(Array(due))
@@ -391,12 +419,14 @@ final class CursorRun: Sendable {
     }
   }
 
-  private func waitForRoom() async throws {
-    while !Task.isCancelled {
+  private func waitForRoom(_ follower: LogFollower) async throws {
+    while isRunning, !Task.isCancelled {
       let seen = room.count
       if state.withLock({ $0.hasRoom }) { return }
       await room.wait(after: seen, atMost: Self.patience)
-      guard room.count == seen else { continue }
+      guard room.count == seen, isRunning, !Task.isCancelled else { continue }
+      // Others may need the connection meanwhile.
+      follower.restart()
       state.withLock { state in if !state.hasRoom { state.spill(now: Self.now) } }
       work.hint()
     }
@@ -410,16 +440,20 @@ final class CursorRun: Sendable {
     var lastMove = ContinuousClock.now - .seconds(10)
     while true {
       let seen = work.count
-      let found = try await writeOnce(mayMove: lastMove.duration(to: .now) > .seconds(1) || !isRunning)
+      idle.store(false, ordering: .relaxed)
+      let mayMove = lastMove.duration(to: .now) > .seconds(1) || !isRunning
+      var found = Found()
+      try await patiently { found = try await self.writeOnce(mayMove: mayMove) }
       if !found.wanted.isEmpty { try await fetch(found.wanted) }
       if found.wasWritten { lastMove = .now }
       if !found.wasWritten, found.wanted.isEmpty {
         if !isRunning, found.inFlight == 0 { return }
         // Rests; whoever finishes something says so.
-        idle.store(true, ordering: .relaxed)
+        idle.store(true, ordering: .sequentiallyConsistent)
+        // Finished just before that was said.
+        if state.withLock({ $0.hasNews }) { continue }
         let rest = found.due.map { Duration.nanoseconds(max(0, $0 - Self.now)) } ?? .seconds(1)
         await work.wait(after: seen, atMost: min(rest, .seconds(1)))
-        idle.store(false, ordering: .relaxed)
       }
       if state.withLock({ $0.hasReady || ($0.nextDue ?? .max) <= Self.now }) { startable.fire() }
       if found.wasWritten { try await Task.sleep(for: Self.pace) }
@@ -434,10 +468,14 @@ final class CursorRun: Sendable {
   }
 
   private func writeOnce(mayMove: Bool) async throws -> Found {
+    // First a connection, then the books: a handler's transaction, which has one, waits for them.
+    let lease = try await log.pool.lease()
     await books.lock()
     defer { books.unlock() }
     if wasLost { throw Loss.lost }
     try Task.checkCancellation()
+    // The request first: what has become of its shards is among the changes then.
+    let request = handOver.withLock { $0.take() }
     let now = Self.now
     var found = Found()
     let changes = state.withLock { state in
@@ -446,11 +484,17 @@ final class CursorRun: Sendable {
       found.inFlight = state.inFlight
       return state.takeChanges(now: now, mayOnlyMove: mayMove)
     }
-    if let request = handOver.withLock({ $0.take() }) {
-      try await give(request, after: changes)
-    } else if let changes {
-      try await patiently { try await self.write(changes) }
+    do {
+      if let changes { try await write(changes, on: lease.connection) }
+    } catch {
+      // To be written with what comes next; twice is once.
+      if let changes { state.withLock { $0.putBack(changes) } }
+      if !found.wanted.isEmpty { state.withLock { $0.wantAgain(found.wanted) } }
+      request?.continuation.resume(throwing: error)
+      if (error as? PostgreSQLError)?.sqlState == "ESO01" { throw Loss.lost }
+      throw error
     }
+    if let request { try await give(request) }
     found.wasWritten = changes != nil
     return found
   }
@@ -459,7 +503,7 @@ final class CursorRun: Sendable {
   func writeLast() async {
     await books.lock()
     defer { books.unlock() }
-    guard !wasLost, let changes = state.withLock({ $0.takeChanges(now: Self.now) }) else { return }
+    guard restored.load(ordering: .acquiring), !wasLost, let changes = state.withLock({ $0.takeChanges(now: Self.now) }) else { return }
     _ = try? await log.pool.withConnection { connection in try await self.write(changes, on: connection) }
   }
 
@@ -471,19 +515,10 @@ final class CursorRun: Sendable {
     startable.fire()
   }
 
-  /// Writes it down, or finds out that it is lost.
-  private func write(_ changes: CursorChanges) async throws {
-    do {
-      try await log.pool.withConnection { connection in try await self.write(changes, on: connection) }
-    } catch let error as PostgreSQLError where error.sqlState == "ESO01" {
-      throw Loss.lost
-    }
-  }
-
-  /// In whatever transaction the connection is.
+  /// Writes it down, in whatever transaction the connection is.
   ///
   /// - Throws: `ESO01` where the cursor is another's by now.
-  func write(_ changes: CursorChanges, on connection: Connection) async throws {
+  private func write(_ changes: CursorChanges, on connection: Connection) async throws {
     if changes.isOnlyMove {
       let place = changes.place
       let moved = try await connection.execute(
@@ -536,10 +571,9 @@ final class CursorRun: Sendable {
     }
   }
 
-  /// Between two entries in the books: all that has become of these shards is written down first.
-  private func give(_ request: HandOver, after changes: CursorChanges?) async throws {
+  /// Between two entries in the books: all that has become of these shards is written down.
+  private func give(_ request: HandOver) async throws {
     do {
-      if let changes { try await patiently { try await self.write(changes) } }
       try await request.give(request.shards)
       state.withLock { $0.drop(request.shards) }
       request.continuation.resume()
@@ -564,6 +598,11 @@ final class CursorRun: Sendable {
       try? await Task.sleep(for: .milliseconds(2))
     }
     return true
+  }
+
+  /// Whether it ended in order, and what it says of its place is what is written.
+  var isWritten: Bool {
+    endedWell.load(ordering: .acquiring) && state.withLock { $0.takeChanges(now: Self.now) == nil }
   }
 
   func ends(within patience: Duration) async -> Bool {

@@ -5,10 +5,12 @@ internal import PostgreSQL
 extension Member {
   /// Takes part until it is told to leave, or until the task is cancelled.
   func work(_ handler: GroupConsumer.Handler) async throws {
+    let worker = Worker(member: self, handler: handler)
+    // Until the last handler has returned, or was left alone.
+    let watching = Task { await worker.watch() }
+    defer { watching.cancel() }
     await withTaskGroup { tasks in
-      let worker = Worker(member: self, handler: handler)
       for _ in 0..<worker.count { tasks.addTask { await worker.work() } }
-      tasks.addTask { await worker.watch() }
       if options.endsWhenEmpty { tasks.addTask { await self.failing { try await self.leaveWhenEmpty() } } }
       do {
         try await stay { body in tasks.addTask { await self.failing(body) } }

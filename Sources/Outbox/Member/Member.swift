@@ -30,11 +30,18 @@ final class Member: Sendable {
     /// With a rate: when the next event may start.
     var nextStart: Int64 = 0
     var failure: (any Error)?
+    /// What the last heartbeat said, until it was looked at; within: no member any more.
+    var beat: Heartbeat??
+    /// Runs that have ended while handlers have something of theirs.
+    var former: [(run: CursorRun, until: Int64)] = []
   }
   private let state: Mutex<State>
   private let isWaking = Atomic<Bool>(false)
   private let presence: Presence
+  /// To be asked for at once …
   private let beat = Hints()
+  /// … and here.
+  private let beats = Hints()
   let meter = Meter()
 
   private var log: PostgreSQLEventLog { groups.log }
@@ -125,21 +132,43 @@ final class Member: Sendable {
   /// - Throws: ``OutboxError``: `notFound`, `stopped` where the group does and ``GroupConsumer/Options/endsWhenStopped`` is set.
   func stay(start: (@escaping @Sendable () async throws -> Void) -> Void) async throws {
     try await join()
-    var pause = Duration.milliseconds(100)
+    // By itself: whatever is handed over, merged or finished here, the lease is kept.
+    start { try await self.keepAlive() }
+    while !Task.isCancelled, !isLeaving {
+      let seen = beats.count
+      if let beat = state.withLock({ $0.beat.take() }) {
+        try await patiently { try await self.look(beat, start: start) }
+        continue
+      }
+      await beats.wait(after: seen, atMost: .seconds(1))
+    }
+  }
+
+  /// Until cancelled: also while it leaves, as long as handlers have something.
+  private func keepAlive() async throws {
     while !Task.isCancelled {
       let seen = beat.count
+      try await patiently {
+        let found = try await self.heartbeat()
+        self.state.withLock { $0.beat = .some(found) }
+        self.beats.hint()
+      }
+      await beat.wait(after: seen, atMost: options.heartbeat * Double.random(in: 0.9...1.1))
+    }
+  }
+
+  /// Tries again while the server is away.
+  private func patiently(_ body: () async throws -> Void) async throws {
+    var pause = Duration.milliseconds(100)
+    while true {
       do {
-        let isDone = try await look(start: start)
-        if isDone { break }
-        pause = .milliseconds(100)
-        await beat.wait(after: seen, atMost: options.heartbeat * Double.random(in: 0.9...1.1))
+        return try await body()
       } catch {
         guard Outage.isMeant(by: error) else { throw error }
         options.logger.warning("A consumer cannot reach the database", metadata: ["error": "\(error)"])
         try await Task.sleep(for: pause)
         pause = min(pause * 2, .seconds(1))
       }
-      if state.withLock({ $0.isLeaving }) { break }
     }
   }
 
@@ -203,8 +232,9 @@ final class Member: Sendable {
     let began = CursorRun.now
     let held = await presence.hold()
     let id = state.withLock { $0.id }
-    let rows = try await log.pool.execute(
-      queries.heartbeat, Parameters(id, options.leaseMilliseconds, held, statusText), timeout: options.lease)
+    let rows = try await presence.execute(
+      queries.heartbeat, Parameters(id, options.leaseMilliseconds, held, statusText), timeout: options.lease,
+      orOn: log.pool)
     guard !rows.isEmpty else { return nil }
     clock.set(rows.date(0, 9), between: began, and: CursorRun.now)
     // From before it was asked for: the server's lease ends later than what is counted here.
@@ -230,39 +260,40 @@ final class Member: Sendable {
     return status.json
   }
 
-  /// - Returns: Whether it is over.
-  private func look(start: (@escaping @Sendable () async throws -> Void) -> Void) async throws -> Bool {
-    guard let beat = try await heartbeat() else {
+  private func look(
+    _ found: Heartbeat?, start: (@escaping @Sendable () async throws -> Void) -> Void
+  ) async throws {
+    guard let found else {
       // It was thought to be dead, and its cursors are others' by now; or the group is gone.
-      options.logger.warning(
-        "A consumer was given up by its group, and joins again", metadata: ["group": "\(group.name)"])
+      options.logger.warning("A consumer was given up by its group, and joins again", metadata: ["group": "\(group.name)"])
       for run in takeRuns({ _ in true }) { run.end(.lost) }
       try await join()
-      return false
+      return beat.hint()
     }
-    for run in takeRuns({ beat.own[$0.claim.cursor] != $0.claim.epoch || $0.hasEnded }) { run.end(.lost) }
-    if beat.revision != state.withLock({ $0.revision }) { try await lookAgain() }
+    for run in takeRuns({ found.own[$0.claim.cursor] != $0.claim.epoch || $0.hasEnded }) { run.end(.lost) }
+    if found.revision != state.withLock({ $0.revision }) { try await lookAgain() }
     state.withLock { state in
-      state.shards = beat.ownShards
-      state.isPaused = beat.isPaused
-      state.hasStopped = beat.hasStopped
+      state.shards = found.ownShards
+      state.isPaused = found.isPaused
+      state.hasStopped = found.hasStopped
     }
-    if beat.hasStopped, options.endsWhenStopped { try await throwGroupFailure() }
-    let running = Set(state.withLock { $0.runs.map(\.claim.cursor) })
-    if !Set(beat.own.keys).isSubset(of: running) { try await startRuns(start, except: running) }
+    if found.hasStopped, options.endsWhenStopped { try await throwGroupFailure() }
+    try await startRuns(found.own.keys, start)
     startable.fire()
     do {
-      try await rebalance(beat, start)
+      try await rebalance(found)
     } catch let error as PostgreSQLError where error.sqlState == "ESO01" {
       // Taken over at that moment: the next look finds out.
     }
-    return false
   }
 
   private func takeRuns(_ isOver: (CursorRun) -> Bool) -> [CursorRun] {
     state.withLock { state in
       let over = state.runs.filter(isOver)
       state.runs.removeAll(where: isOver)
+      // Another member would wait no longer than the lease.
+      let until = CursorRun.now + options.lease.nanoseconds
+      state.former += over.filter { $0.figures.inFlight > 0 }.map { ($0, until) }
       return over
     }
   }
@@ -279,10 +310,12 @@ final class Member: Sendable {
       // They begin again where they are, with what is asked now.
       for run in runs { run.end(.stopping) }
     } else {
+      var isDone = true
       for run in runs {
-        try await run.restoreSingles()
-        try await run.releaseHeldKeys()
+        let isLookedAt = try await run.lookAgain()
+        isDone = isDone && isLookedAt
       }
+      guard isDone else { return }
     }
     state.withLock { $0.revision = info.revision }
   }
@@ -294,16 +327,22 @@ final class Member: Sendable {
   }
 
   private func startRuns(
-    _ start: (@escaping @Sendable () async throws -> Void) -> Void, except running: Set<Int64>
+    _ own: some Sequence<Int64>, _ start: (@escaping @Sendable () async throws -> Void) -> Void
   ) async throws {
-    let (id, groupID, group) = state.withLock { ($0.id, $0.groupID, $0.group) }
-    let rows = try await log.pool.execute(queries.cursors, Parameters(id))
-    for row in rows.indices where !running.contains(rows.int64(row, 0)) {
+    let (id, groupID, group, busy) = state.withLock { state in
+      let now = CursorRun.now
+      state.former.removeAll { $0.run.figures.inFlight == 0 || $0.until < now }
+      let busy = Set(state.runs.map(\.claim.cursor) + state.former.map(\.run.claim.cursor))
+      return (state.id, state.groupID, state.group, busy)
+    }
+    for cursor in own where !busy.contains(cursor) {
+      let rows = try await log.pool.execute(queries.begin, Parameters(cursor, id))
+      guard !rows.isEmpty else { continue }
       let claim = CursorRun.Claim(
-        cursor: rows.int64(row, 0), epoch: rows.int64(row, 1), shards: ShardSet(bits: rows.bytes(row, 2).dropFirst(4)),
+        cursor: cursor, epoch: rows.int64(0, 0), shards: ShardSet(bits: rows.bytes(0, 1).dropFirst(4)),
         place: CursorPlace(
-          position: rows.int64(row, 3), open: rows.isNull(row, 4) ? [] : OpenPositions.decode(rows.bytes(row, 4)),
-          floors: rows.isNull(row, 5) ? [] : rows.int64Array(row, 5)), row: rows.text(row, 6))
+          position: rows.int64(0, 2), open: rows.isNull(0, 3) ? [] : OpenPositions.decode(rows.bytes(0, 3)),
+          floors: rows.isNull(0, 4) ? [] : rows.int64Array(0, 4)), row: rows.text(0, 5))
       let run = CursorRun(
         claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window)
       let isOn = state.withLock { state in
@@ -324,20 +363,18 @@ final class Member: Sendable {
   // MARK: Sharing
 
   /// Every member wants as many shards as the others.
-  private func rebalance(
-    _ beat: Heartbeat, _ start: (@escaping @Sendable () async throws -> Void) -> Void
-  ) async throws {
-    let members = beat.others.count + 1
+  private func rebalance(_ found: Heartbeat) async throws {
+    let members = found.others.count + 1
     let (least, most) = (256 / members, (256 + members - 1) / members)
-    if beat.freeShards > 0, beat.ownShards < most {
+    if found.freeShards > 0, found.ownShards < most {
       let id = state.withLock { $0.id }
       let got = try await log.pool.execute(queries.claim, Parameters(id, Int32(most))).int32(0, 0)
-      if got > 0 { try await startRuns(start, except: Set(state.withLock { $0.runs.map(\.claim.cursor) })) }
+if got > 0 { beat.hint() }
       return
     }
-    if beat.ownShards > most || (beat.ownShards > least && beat.others.contains { $0.shards < least }) {
-      guard let poorest = beat.others.min(by: { $0.shards < $1.shards }), poorest.shards < least else { return }
-      try await give(min(beat.ownShards - least, least - poorest.shards), to: poorest.member)
+    if found.ownShards > most || (found.ownShards > least && found.others.contains { $0.shards < least }) {
+      guard let poorest = found.others.min(by: { $0.shards < $1.shards }), poorest.shards < least else { return }
+      try await give(min(found.ownShards - least, least - poorest.shards), to: poorest.member)
       return
     }
     try await mergeIfNear()
@@ -362,14 +399,13 @@ final class Member: Sendable {
     guard runs.count > 1 else { return }
     for (one, other) in zip(runs, runs.dropFirst())
     where other.place.position - one.place.position < Self.near {
-      guard await one.rest(within: .milliseconds(200)) else { continue }
-      guard await other.rest(within: .milliseconds(200)) else {
-        one.letGo(.all)
-        continue
-      }
+      guard await one.rest(within: .milliseconds(100)) else { return }
+      guard await other.rest(within: .milliseconds(100)) else { return one.letGo(.all) }
       one.end(.stopping)
       other.end(.stopping)
       guard await one.ends(within: .seconds(2)), await other.ends(within: .seconds(2)) else { return }
+      // Where one did not end in order, both begin again with what is written.
+      guard one.isWritten, other.isWritten else { return }
       _ = takeRuns { $0 === one || $0 === other }
       let place = one.place.merged(with: other.place, own: one.shards, others: other.shards)
       try await log.pool.execute(
@@ -457,7 +493,7 @@ final class Member: Sendable {
       meter.handled()
       handled(well: true)
       return .done
-    case .throttle(let seconds): return .postponed(.seconds(max(0.001, seconds)))
+    case .throttle(let seconds): return .postponed(.seconds(max(0.001, Self.sane(seconds))))
     case .park(let reason):
       // The event's fault, not that of what its handler needs.
       handled(well: true)
@@ -477,7 +513,7 @@ final class Member: Sendable {
         }
         return parked(reason, entry, policy, run)
       }
-      return .retry(after: .seconds(max(0, after ?? delay)), problem: String(reason.prefix(2_000)))
+      return .retry(after: .seconds(Self.sane(after ?? delay)), problem: Self.sane(reason))
     }
   }
 
@@ -487,9 +523,15 @@ final class Member: Sendable {
       "A consumer group gives an event up",
       metadata: ["group": "\(run.group.name)", "position": "\(entry.position)", "problem": "\(reason)"])
     return .parked(
-      problem: String(reason.prefix(2_000)), fingerprint: Fingerprint.of(reason, type: entry.event?.type ?? ""),
+      problem: Self.sane(reason), fingerprint: Fingerprint.of(reason, type: entry.event?.type ?? ""),
       holdsKey: policy.afterLastRetry == .parkAndHold)
   }
+
+  /// Seconds as a handler may say them: no more than a year.
+  static func sane(_ seconds: Double) -> Double { seconds.isNaN ? 0 : min(max(0, seconds), 31_622_400) }
+
+  /// As PostgreSQL takes it: it has no U+0000.
+  private static func sane(_ text: String) -> String { String(text.prefix(2_000)).replacing("\0", with: "\u{FFFD}") }
 
   /// What may be written down of an error of a handler: what its author says of it. A decoder's errors, and those that say
   /// nothing, would tell values.
@@ -507,7 +549,7 @@ final class Member: Sendable {
     guard let event = entry.event else { return }
     let failure = GroupFailure(
       position: event.position, stream: event.stream.description, version: event.version, type: event.type,
-      problem: String(problem.prefix(2_000)), consumer: Presence.process)
+      problem: Self.sane(problem), consumer: Presence.process)
     let id = state.withLock { state in
       state.hasStopped = true
       return state.groupID

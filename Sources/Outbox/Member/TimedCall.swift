@@ -5,6 +5,7 @@ final class TimedCall: Sendable {
   private struct State {
     var deadline: Int64
     var isOver = false
+    var isCancelled = false
     var task: Task<Void, Never>?
     var continuation: (@Sendable (any Error) -> Void)?
   }
@@ -16,12 +17,12 @@ final class TimedCall: Sendable {
 
   init(seconds: Double, now: Int64) {
     self.seconds = seconds
-    state = Mutex(State(deadline: now + Int64(seconds * 1e9)))
+    state = Mutex(State(deadline: now + Int64(Member.sane(seconds) * 1e9)))
   }
 
   func extend(seconds: Double, now: Int64) {
     state.withLock { state in
-      if !state.isOver { state.deadline = max(state.deadline, now + Int64(seconds * 1e9)) }
+      if !state.isOver { state.deadline = max(state.deadline, now + Int64(Member.sane(seconds) * 1e9)) }
     }
   }
 
@@ -53,7 +54,7 @@ final class TimedCall: Sendable {
   fileprivate func begin(_ task: Task<Void, Never>) {
     let isOver = state.withLock { state in
       state.task = task
-      return state.isOver
+      return state.isOver || state.isCancelled
     }
     if isOver { task.cancel() }
   }
@@ -70,7 +71,13 @@ final class TimedCall: Sendable {
     }
   }
 
-  func cancel() { state.withLock { $0.task }?.cancel() }
+  func cancel() {
+    let task = state.withLock { state in
+      state.isCancelled = true
+      return state.task
+    }
+    task?.cancel()
+  }
 }
 
 /// The calls under way that have a time-out.

@@ -86,7 +86,7 @@ struct Worker: Sendable {
   ) async -> [Member.Started] {
     var batch = [first]
     var count = 1 + first.flight.more.count
-    let deadline = ContinuousClock.now + .seconds(limits.window)
+    let deadline = ContinuousClock.now + .seconds(Member.sane(limits.window))
     while count < limits.size {
       let seen = member.startable.count
       let next = member.start(upTo: min(perKey, limits.size - count), of: run)
@@ -188,6 +188,8 @@ struct Worker: Sendable {
         // Whether it was committed is not known, or it was not: it begins again with what is written.
         member.options.logger.warning("A consumer's transaction failed", metadata: ["error": "\(error)"])
         run.rolledBack()
+        // Nobody waits for them any more.
+        run.finish(flights, done: 0, then: nil)
         if !Task.isCancelled { try? await Task.sleep(for: .milliseconds(100)) }
         return
       }
@@ -205,8 +207,11 @@ struct Worker: Sendable {
     do {
       disposition = try await handler(delivery, transaction)
     } catch {
-      // The database's trouble is not the event's.
-      if Outage.isMeant(by: error) { throw error }
+      // The trouble of this connection is not the event's; nor is what an event before it has left behind.
+      if transaction.connection.failure != nil || Task.isCancelled { throw error }
+      if let error = error as? PostgreSQLError, ["25P02", "57P01", "57P02", "57P03"].contains(error.sqlState ?? "") {
+        throw error
+      }
       throw Failed(place: place, result: .failure(error))
     }
     // Anything but done undoes what the others wrote.

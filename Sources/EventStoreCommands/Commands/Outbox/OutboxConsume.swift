@@ -141,6 +141,8 @@ private actor DeliveryPrinter {
   func handle(_ delivery: Delivery) async -> Disposition {
     last += 1
     let number = last
+    // Before it is printed: the answer may be quick.
+    await answers?.expect(number)
     var event: [UInt8] = []
     EventJSON.append(delivery.event, to: &event)
     output.line(
@@ -160,11 +162,20 @@ private actor Answers {
   /// Said before they were asked for.
   private var early: [Int: Disposition] = [:]
   private var last = 0
+  /// Given out and not answered.
+  private var open: Set<Int> = []
   private var isOver = false
 
-  func answer(to number: Int) async -> Disposition {
+  func expect(_ number: Int) {
     last = max(last, number)
-    if let disposition = early.removeValue(forKey: number) { return disposition }
+    open.insert(number)
+  }
+
+  func answer(to number: Int) async -> Disposition {
+    if let disposition = early.removeValue(forKey: number) {
+      open.remove(number)
+      return disposition
+    }
     guard !isOver else { return .throttle(after: 1) }
     return await withTaskCancellationHandler {
       await withCheckedContinuation { waiting[number] = $0 }
@@ -213,13 +224,13 @@ private actor Answers {
   }
 
   private func say(_ number: Int, _ disposition: Disposition) throws {
-    guard let continuation = waiting.removeValue(forKey: number) else {
-      if number > last, number <= last + 100_000 {
-        early[number] = disposition
-        return
-      }
+    guard open.remove(number) != nil || (number > last && number <= last + 100_000) else {
       throw CommandFailure(
         .badInput, "badAnswer", "standard input: there is no delivery \(number) that waits for an answer")
+    }
+    guard let continuation = waiting.removeValue(forKey: number) else {
+      early[number] = disposition
+      return
     }
     continuation.resume(returning: disposition)
   }
