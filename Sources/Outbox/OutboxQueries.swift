@@ -59,7 +59,8 @@ struct OutboxQueries: Sendable {
       "SELECT pg_try_advisory_lock((':\"schema\".outbox_members'::regclass::oid::bigint)::bit(32)::integer, $1)")
     heartbeat = statement("SELECT * FROM :\"schema\".outbox_heartbeat($1, $2, $3, $4)")
     claim = statement("SELECT :\"schema\".outbox_claim($1, $2)")
-    begin = statement("SELECT * FROM :\"schema\".outbox_begin($1, $2)")
+    begin = statement(
+      "SELECT c.id, b.* FROM unnest($1::bigint[]) AS c (id) CROSS JOIN LATERAL :\"schema\".outbox_begin(c.id, $2) b")
     move = statement(SQL.`queries/outbox_move`)
     settle = statement(SQL.`queries/outbox_settle`)
     split = statement("SELECT :\"schema\".outbox_split($1, $2, $3::bit(256), $4)")

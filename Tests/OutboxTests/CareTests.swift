@@ -56,7 +56,8 @@ struct CareTests {
       let groups = ConsumerGroups(log)
       try await groups.create(
         ConsumerGroup(
-          "held", policy: GroupPolicy(retry: RetryPolicy(.fixed(0), attempts: 1), afterLastRetry: .parkAndHold, breaker: nil)))
+          "held",
+          policy: GroupPolicy(retry: RetryPolicy(.fixed(0), attempts: 1), afterLastRetry: .parkAndHold, breaker: nil)))
       let seen = Mutex<[String]>([])
       let fails = Atomic<Bool>(true)
       let consumer = GroupConsumer(log, "held", options: untilEmpty()) { delivery in
@@ -118,7 +119,8 @@ struct CareTests {
       try await groups.create(
         ConsumerGroup("tx", policy: GroupPolicy(retry: RetryPolicy(.fixed(0.01), attempts: 2), breaker: nil)))
       let insert = Statement("INSERT INTO effects VALUES ($1::text::bigint)")
-      try await GroupConsumer(log, "tx", transactions: .init(size: 10), options: untilEmpty()) { delivery, transaction in
+      try await GroupConsumer(log, "tx", transactions: .init(size: 10), options: untilEmpty()) {
+        delivery, transaction in
         let event = delivery.event
         if event.stream == "a-2", event.version == 1 {
           _ = try? await transaction.execute(Statement("SELECT 1 / 0"))
@@ -144,7 +146,10 @@ struct CareTests {
         [EventData(type: "made", payload: .json("{}"), metadata: Metadata(["customer": long]))], to: "k-long",
         expecting: .noStream)
       try await log.append(
-        [EventData(type: "made", payload: .json("{}"), metadata: try Metadata(json: Array(#"{"customer":"a\u0000b"}"#.utf8)))],
+        [
+          EventData(
+            type: "made", payload: .json("{}"), metadata: try Metadata(json: Array(#"{"customer":"a\u0000b"}"#.utf8)))
+        ],
         to: "k-zero", expecting: .noStream)
       let groups = ConsumerGroups(log)
       let policy = GroupPolicy(retry: RetryPolicy(.fixed(0.01), attempts: 2), breaker: nil)

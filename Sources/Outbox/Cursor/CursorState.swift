@@ -151,7 +151,8 @@ final class CursorState {
 
   /// Whether more events may be taken in.
   var hasRoom: Bool {
-    undone < limits.window && slots.count < 8 * limits.window && positionsKept < limits.positionsKept && keysBehind < limits.keysBehind
+    undone < limits.window && slots.count < 8 * limits.window && positionsKept < limits.positionsKept
+      && keysBehind < limits.keysBehind
   }
 
   /// Events that were taken in and have not been done, given up or set aside.
@@ -198,7 +199,8 @@ final class CursorState {
   @discardableResult
   func release(_ row: KeyRow, now: Instant) -> Bool {
     guard !changedKeys.contains(ExactName(row.key)) else { return false }
-    guard let key = keys[ExactName(row.key)], let position = key.behind?.position, key.behind?.due == nil, let delay = row.delay
+    guard let key = keys[ExactName(row.key)], let position = key.behind?.position, key.behind?.due == nil,
+      let delay = row.delay
     else { return true }
     let due = now + max(0, delay)
     key.behind?.due = due

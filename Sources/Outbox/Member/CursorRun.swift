@@ -503,7 +503,8 @@ final class CursorRun: Sendable {
   func writeLast() async {
     await books.lock()
     defer { books.unlock() }
-    guard restored.load(ordering: .acquiring), !wasLost, let changes = state.withLock({ $0.takeChanges(now: Self.now) }) else { return }
+    guard restored.load(ordering: .acquiring), !wasLost, let changes = state.withLock({ $0.takeChanges(now: Self.now) })
+    else { return }
     _ = try? await log.pool.withConnection { connection in try await self.write(changes, on: connection) }
   }
 
@@ -539,6 +540,11 @@ final class CursorRun: Sendable {
   }
 
   // MARK: Handing over
+
+  /// As it is now.
+  var current: Claim {
+    Claim(cursor: claim.cursor, epoch: claim.epoch, shards: shards, place: place, row: "(0,0)")
+  }
 
   var shards: ShardSet { state.withLock { $0.shards } }
   var place: CursorPlace { state.withLock { $0.place } }

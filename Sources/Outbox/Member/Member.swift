@@ -265,7 +265,8 @@ final class Member: Sendable {
   ) async throws {
     guard let found else {
       // It was thought to be dead, and its cursors are others' by now; or the group is gone.
-      options.logger.warning("A consumer was given up by its group, and joins again", metadata: ["group": "\(group.name)"])
+      options.logger.warning(
+        "A consumer was given up by its group, and joins again", metadata: ["group": "\(group.name)"])
       for run in takeRuns({ _ in true }) { run.end(.lost) }
       try await join()
       return beat.hint()
@@ -278,9 +279,9 @@ final class Member: Sendable {
       state.hasStopped = found.hasStopped
     }
     if found.hasStopped, options.endsWhenStopped { try await throwGroupFailure() }
-    try await startRuns(found.own.keys, start)
-    startable.fire()
     do {
+      try await startRuns(found.own.keys, start)
+      startable.fire()
       try await rebalance(found)
     } catch let error as PostgreSQLError where error.sqlState == "ESO01" {
       // Taken over at that moment: the next look finds out.
@@ -335,14 +336,17 @@ final class Member: Sendable {
       let busy = Set(state.runs.map(\.claim.cursor) + state.former.map(\.run.claim.cursor))
       return (state.id, state.groupID, state.group, busy)
     }
-    for cursor in own where !busy.contains(cursor) {
-      let rows = try await log.pool.execute(queries.begin, Parameters(cursor, id))
-      guard !rows.isEmpty else { continue }
-      let claim = CursorRun.Claim(
-        cursor: cursor, epoch: rows.int64(0, 0), shards: ShardSet(bits: rows.bytes(0, 1).dropFirst(4)),
+    let idle = own.filter { !busy.contains($0) }
+    guard !idle.isEmpty else { return }
+    let rows = try await log.pool.execute(queries.begin, Parameters(BinaryArray(idle), id))
+    let claims = rows.indices.map { row in
+      CursorRun.Claim(
+        cursor: rows.int64(row, 0), epoch: rows.int64(row, 1), shards: ShardSet(bits: rows.bytes(row, 2).dropFirst(4)),
         place: CursorPlace(
-          position: rows.int64(0, 2), open: rows.isNull(0, 3) ? [] : OpenPositions.decode(rows.bytes(0, 3)),
-          floors: rows.isNull(0, 4) ? [] : rows.int64Array(0, 4)), row: rows.text(0, 5))
+          position: rows.int64(row, 3), open: rows.isNull(row, 4) ? [] : OpenPositions.decode(rows.bytes(row, 4)),
+          floors: rows.isNull(row, 5) ? [] : rows.int64Array(row, 5)), row: rows.text(row, 6))
+    }
+    for claim in try await joined(claims) {
       let run = CursorRun(
         claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window)
       let isOn = state.withLock { state in
@@ -360,6 +364,35 @@ final class Member: Sendable {
     }
   }
 
+  /// Cursors that are taken over together, and are near each other, begin as one: many would come to be, where members come and
+  /// go all the time, each with a reader of its own.
+  private func joined(_ claims: [CursorRun.Claim]) async throws -> [CursorRun.Claim] {
+    var joined: [CursorRun.Claim] = []
+    for claim in claims.sorted(by: { $0.place.position < $1.place.position }) {
+      guard let last = joined.last, claim.place.position - last.place.position < Self.near else {
+        joined.append(claim)
+        continue
+      }
+      joined[joined.count - 1] = try await merge(last, claim)
+    }
+    return joined
+  }
+
+  /// Of neither anything may be in flight.
+  private func merge(_ one: CursorRun.Claim, _ other: CursorRun.Claim) async throws -> CursorRun.Claim {
+    let place = one.place.merged(with: other.place, own: one.shards, others: other.shards)
+    try await log.pool.execute(
+      queries.merge,
+      Parameters(
+        one.cursor, one.epoch, other.cursor, other.epoch, place.position,
+        place.open.isEmpty ? nil : Bytea(OpenPositions.encode(place.open)),
+        place.floors.isEmpty ? nil : BinaryArray(place.floors)))
+    // Where its row is now, its first move finds out.
+    return CursorRun.Claim(
+      cursor: one.cursor, epoch: max(one.epoch, other.epoch) + 1, shards: one.shards.union(other.shards), place: place,
+      row: "(0,0)")
+  }
+
   // MARK: Sharing
 
   /// Every member wants as many shards as the others.
@@ -369,7 +402,7 @@ final class Member: Sendable {
     if found.freeShards > 0, found.ownShards < most {
       let id = state.withLock { $0.id }
       let got = try await log.pool.execute(queries.claim, Parameters(id, Int32(most))).int32(0, 0)
-if got > 0 { beat.hint() }
+      if got > 0 { beat.hint() }
       return
     }
     if found.ownShards > most || (found.ownShards > least && found.others.contains { $0.shards < least }) {
@@ -407,13 +440,7 @@ if got > 0 { beat.hint() }
       // Where one did not end in order, both begin again with what is written.
       guard one.isWritten, other.isWritten else { return }
       _ = takeRuns { $0 === one || $0 === other }
-      let place = one.place.merged(with: other.place, own: one.shards, others: other.shards)
-      try await log.pool.execute(
-        queries.merge,
-        Parameters(
-          one.claim.cursor, one.claim.epoch, other.claim.cursor, other.claim.epoch, place.position,
-          place.open.isEmpty ? nil : Bytea(OpenPositions.encode(place.open)),
-          place.floors.isEmpty ? nil : BinaryArray(place.floors)))
+      _ = try await merge(one.current, other.current)
       self.beat.hint()
       return
     }
