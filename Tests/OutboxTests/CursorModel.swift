@@ -141,7 +141,8 @@ struct CursorModel {
   private mutating func step() throws {
     now += Int64.random(in: 0...3_000_000, using: &random)
     let orphans = rows.keys.filter { row in !members.contains { $0.row == row && $0.epoch == rows[row]?.epoch } }
-    if let row = orphans.sorted().first, Bool.random(using: &random) { take(row) }
+    if let row = orphans.sorted().first, Int.random(in: 0..<6, using: &random) == 0 || members.isEmpty { take(row) }
+    if orphans.count > 1, Int.random(in: 0..<4, using: &random) == 0 { join() }
     guard let member = members.randomElement(using: &random) else { return }
     switch Int.random(in: 0..<100, using: &random) {
     case 0..<25: read(member)
@@ -346,6 +347,23 @@ struct CursorModel {
     rows[member.row]?.epoch += 1
     rows[other.row] = nil
     members.removeAll { $0 === member || $0 === other }
+  }
+
+  /// Two cursors that nobody has are taken over as one.
+  private mutating func join() {
+    let orphans = rows.keys.filter { row in !members.contains { $0.row == row && $0.epoch == rows[row]?.epoch } }.sorted()
+    guard orphans.count > 1, let one = rows[orphans[0]], let two = rows[orphans[1]] else { return }
+    merges += 1
+    func own(_ row: Row) -> CursorPlace {
+      row.place.restricted(
+        to: row.place.open.filter { position in
+          events.contains { $0.position.rawValue == position && row.shards.contains($0.shard) }
+        })
+    }
+    rows[orphans[0]]?.place = own(one).merged(with: own(two), own: one.shards, others: two.shards)
+    rows[orphans[0]]?.shards = one.shards.union(two.shards)
+    rows[orphans[0]]?.epoch += 1
+    rows[orphans[1]] = nil
   }
 
   /// What a person does about dead letters.

@@ -73,7 +73,12 @@ struct FaultTests {
         let parked = try await database.number("SELECT count(*) FROM eventstore.outbox_parked")
         return count + parked >= events
       }
-      #expect(try await database.number("SELECT count(*) FROM effects") == events - poison.count)
+      let count = try await database.number("SELECT count(*) FROM effects")
+      let twice = try await database.column(
+        "SELECT string_agg(position || ' at ' || epoch, ', ') FROM effects GROUP BY position HAVING count(*) > 1 LIMIT 10",
+        as: String.self)
+      #expect(twice == [])
+      #expect(count == events - poison.count)
       #expect(try await database.number("SELECT count(DISTINCT position) FROM effects") == events - poison.count)
     }
   }

@@ -10,7 +10,14 @@ struct CursorPlace: Hashable, Sendable {
   /// By shard, or empty: what is done already beyond the position.
   var floors: [Int64] = []
 
-  /// Both in one, for all shards of both.
+  /// Without what is open of other shards: after a split both halves name it.
+  func restricted(to open: [Int64]) -> CursorPlace {
+    var place = self
+    place.open = open
+    return place
+  }
+
+  /// Both in one, for all shards of both. What is open of each must be of its own shards.
   func merged(with other: CursorPlace, own: ShardSet, others: ShardSet) -> CursorPlace {
     func reached(_ place: CursorPlace, _ shard: UInt8) -> Int64 {
       max(place.position, place.floors.isEmpty ? 0 : place.floors[Int(shard)])

@@ -346,7 +346,7 @@ final class Member: Sendable {
           position: rows.int64(row, 3), open: rows.isNull(row, 4) ? [] : OpenPositions.decode(rows.bytes(row, 4)),
           floors: rows.isNull(row, 5) ? [] : rows.int64Array(row, 5)), row: rows.text(row, 6))
     }
-    for claim in try await joined(claims) {
+    for claim in try await joined(claims, group) {
       let run = CursorRun(
         claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window)
       let isOn = state.withLock { state in
@@ -366,9 +366,12 @@ final class Member: Sendable {
 
   /// Cursors that are taken over together, and are near each other, begin as one: many would come to be, where members come and
   /// go all the time, each with a reader of its own.
-  private func joined(_ claims: [CursorRun.Claim]) async throws -> [CursorRun.Claim] {
+  private func joined(_ claims: [CursorRun.Claim], _ group: ConsumerGroup) async throws -> [CursorRun.Claim] {
+    guard claims.count > 1 else { return claims }
+    var own: [CursorRun.Claim] = []
+    for claim in claims { own.append(try await withoutOthers(claim, group)) }
     var joined: [CursorRun.Claim] = []
-    for claim in claims.sorted(by: { $0.place.position < $1.place.position }) {
+    for claim in own.sorted(by: { $0.place.position < $1.place.position }) {
       guard let last = joined.last, claim.place.position - last.place.position < Self.near else {
         joined.append(claim)
         continue
@@ -376,6 +379,16 @@ final class Member: Sendable {
       joined[joined.count - 1] = try await merge(last, claim)
     }
     return joined
+  }
+
+  /// Without what is open of shards that are another cursor's by now: it may be done there.
+  private func withoutOthers(_ claim: CursorRun.Claim, _ group: ConsumerGroup) async throws -> CursorRun.Claim {
+    guard !claim.place.open.isEmpty else { return claim }
+    let events = try await log.events(at: claim.place.open.map { Position($0) })
+    let open = events.filter { claim.shards.contains(group.key.key(of: $0).shard) }.map(\.position.rawValue)
+    return CursorRun.Claim(
+      cursor: claim.cursor, epoch: claim.epoch, shards: claim.shards, place: claim.place.restricted(to: open),
+      row: claim.row)
   }
 
   /// Of neither anything may be in flight.
