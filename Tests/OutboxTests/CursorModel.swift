@@ -351,7 +351,8 @@ struct CursorModel {
 
   /// Two cursors that nobody has are taken over as one.
   private mutating func join() {
-    let orphans = rows.keys.filter { row in !members.contains { $0.row == row && $0.epoch == rows[row]?.epoch } }.sorted()
+    let orphans = rows.keys.filter { row in !members.contains { $0.row == row && $0.epoch == rows[row]?.epoch } }
+      .sorted()
     guard orphans.count > 1, let one = rows[orphans[0]], let two = rows[orphans[1]] else { return }
     merges += 1
     func own(_ row: Row) -> CursorPlace {

@@ -31,7 +31,7 @@ BEGIN
     RETURNING d.position
   ), single AS (
     INSERT INTO outbox_deferred (group_id, position, key, shard, reason, due_at, attempts, first_failed_at, problem)
-    SELECT of_group, d.position, d.key, d.shard, 'redrive', d.due_at, 0, NULL, d.problem 
+    SELECT of_group, d.position, d.key, d.shard, 'redrive', d.due_at, 0, NULL, d.problem
       FROM due d
      WHERE NOT EXISTS (SELECT FROM held h WHERE h.position = d.position)
     ON CONFLICT (group_id, position) DO NOTHING

@@ -11,7 +11,7 @@ final class Member: Sendable {
   let startable = Signal()
   let clock = ServerClock()
 
-  private struct State {
+  struct State {
     var id = UUID()
     var groupID: Int32 = 0
     var group: ConsumerGroup
@@ -35,17 +35,17 @@ final class Member: Sendable {
     /// Runs that have ended while handlers have something of theirs.
     var former: [(run: CursorRun, until: Int64)] = []
   }
-  private let state: Mutex<State>
-  private let isWaking = Atomic<Bool>(false)
-  private let presence: Presence
+  let state: Mutex<State>
+  let isWaking = Atomic<Bool>(false)
+  let presence: Presence
   /// To be asked for at once …
-  private let beat = Hints()
+  let beat = Hints()
   /// … and here.
-  private let beats = Hints()
+  let beats = Hints()
   let meter = Meter()
 
-  private var log: PostgreSQLEventLog { groups.log }
-  private var queries: OutboxQueries { groups.queries }
+  var log: PostgreSQLEventLog { groups.log }
+  var queries: OutboxQueries { groups.queries }
 
   init(_ groups: ConsumerGroups, _ group: String, _ options: GroupConsumer.Options) {
     self.groups = groups
@@ -100,7 +100,7 @@ final class Member: Sendable {
     return nil
   }
 
-  private func wake(at time: Int64) {
+  func wake(at time: Int64) {
     guard !isWaking.exchange(true, ordering: .relaxed) else { return }
     Task {
       try? await Task.sleep(for: .nanoseconds(max(0, time - CursorRun.now)))
@@ -145,7 +145,7 @@ final class Member: Sendable {
   }
 
   /// Until cancelled: also while it leaves, as long as handlers have something.
-  private func keepAlive() async throws {
+  func keepAlive() async throws {
     while !Task.isCancelled {
       let seen = beat.count
       try await patiently {
@@ -158,7 +158,7 @@ final class Member: Sendable {
   }
 
   /// Tries again while the server is away.
-  private func patiently(_ body: () async throws -> Void) async throws {
+  func patiently(_ body: () async throws -> Void) async throws {
     var pause = Duration.milliseconds(100)
     while true {
       do {
@@ -194,7 +194,7 @@ final class Member: Sendable {
     }.value
   }
 
-  private func join() async throws {
+  func join() async throws {
     while true {
       do {
         let info = try await groups.status(of: state.withLock { $0.group.name })
@@ -218,7 +218,7 @@ final class Member: Sendable {
     }
   }
 
-  private struct Heartbeat {
+  struct Heartbeat {
     let revision: Int64
     let isPaused: Bool
     let hasStopped: Bool
@@ -228,7 +228,7 @@ final class Member: Sendable {
     let freeShards: Int
   }
 
-  private func heartbeat() async throws -> Heartbeat? {
+  func heartbeat() async throws -> Heartbeat? {
     let began = CursorRun.now
     let held = await presence.hold()
     let id = state.withLock { $0.id }
@@ -248,7 +248,7 @@ final class Member: Sendable {
       }, freeShards: Int(rows.int32(0, 8)))
   }
 
-  private var statusText: String {
+  var statusText: String {
     let runs = state.withLock { $0.runs }
     var status = meter.status()
     for figures in runs.map(\.figures) {
@@ -260,7 +260,7 @@ final class Member: Sendable {
     return status.json
   }
 
-  private func look(
+  func look(
     _ found: Heartbeat?, start: (@escaping @Sendable () async throws -> Void) -> Void
   ) async throws {
     guard let found else {
@@ -288,7 +288,7 @@ final class Member: Sendable {
     }
   }
 
-  private func takeRuns(_ isOver: (CursorRun) -> Bool) -> [CursorRun] {
+  func takeRuns(_ isOver: (CursorRun) -> Bool) -> [CursorRun] {
     state.withLock { state in
       let over = state.runs.filter(isOver)
       state.runs.removeAll(where: isOver)
@@ -300,7 +300,7 @@ final class Member: Sendable {
   }
 
   /// Somebody has changed something about the group.
-  private func lookAgain() async throws {
+  func lookAgain() async throws {
     let info = try await groups.status(of: group.name)
     let (runs, isChanged) = state.withLock { state in
       let isChanged = state.group != info.group
@@ -321,13 +321,13 @@ final class Member: Sendable {
     state.withLock { $0.revision = info.revision }
   }
 
-  private func throwGroupFailure() async throws {
+  func throwGroupFailure() async throws {
     if let failure = try await groups.status(of: group.name).failure {
       throw OutboxError.stopped(group: group.name, failure)
     }
   }
 
-  private func startRuns(
+  func startRuns(
     _ own: some Sequence<Int64>, _ start: (@escaping @Sendable () async throws -> Void) -> Void
   ) async throws {
     let (id, groupID, group, busy) = state.withLock { state in
@@ -366,7 +366,7 @@ final class Member: Sendable {
 
   /// Cursors that are taken over together, and are near each other, begin as one: many would come to be, where members come and
   /// go all the time, each with a reader of its own.
-  private func joined(_ claims: [CursorRun.Claim], _ group: ConsumerGroup) async throws -> [CursorRun.Claim] {
+  func joined(_ claims: [CursorRun.Claim], _ group: ConsumerGroup) async throws -> [CursorRun.Claim] {
     guard claims.count > 1 else { return claims }
     var own: [CursorRun.Claim] = []
     for claim in claims { own.append(try await withoutOthers(claim, group)) }
@@ -382,7 +382,7 @@ final class Member: Sendable {
   }
 
   /// Without what is open of shards that are another cursor's by now: it may be done there.
-  private func withoutOthers(_ claim: CursorRun.Claim, _ group: ConsumerGroup) async throws -> CursorRun.Claim {
+  func withoutOthers(_ claim: CursorRun.Claim, _ group: ConsumerGroup) async throws -> CursorRun.Claim {
     guard !claim.place.open.isEmpty else { return claim }
     let events = try await log.events(at: claim.place.open.map { Position($0) })
     let open = events.filter { claim.shards.contains(group.key.key(of: $0).shard) }.map(\.position.rawValue)
@@ -392,7 +392,7 @@ final class Member: Sendable {
   }
 
   /// Of neither anything may be in flight.
-  private func merge(_ one: CursorRun.Claim, _ other: CursorRun.Claim) async throws -> CursorRun.Claim {
+  func merge(_ one: CursorRun.Claim, _ other: CursorRun.Claim) async throws -> CursorRun.Claim {
     let place = one.place.merged(with: other.place, own: one.shards, others: other.shards)
     try await log.pool.execute(
       queries.merge,
@@ -404,199 +404,5 @@ final class Member: Sendable {
     return CursorRun.Claim(
       cursor: one.cursor, epoch: max(one.epoch, other.epoch) + 1, shards: one.shards.union(other.shards), place: place,
       row: "(0,0)")
-  }
-
-  // MARK: Sharing
-
-  /// Every member wants as many shards as the others.
-  private func rebalance(_ found: Heartbeat) async throws {
-    let members = found.others.count + 1
-    let (least, most) = (256 / members, (256 + members - 1) / members)
-    if found.freeShards > 0, found.ownShards < most {
-      let id = state.withLock { $0.id }
-      let got = try await log.pool.execute(queries.claim, Parameters(id, Int32(most))).int32(0, 0)
-      if got > 0 { beat.hint() }
-      return
-    }
-    if found.ownShards > most || (found.ownShards > least && found.others.contains { $0.shards < least }) {
-      guard let poorest = found.others.min(by: { $0.shards < $1.shards }), poorest.shards < least else { return }
-      try await give(min(found.ownShards - least, least - poorest.shards), to: poorest.member)
-      return
-    }
-    try await mergeIfNear()
-  }
-
-  /// Hands some shards over: those of which nothing is in flight, or soon nothing.
-  private func give(_ count: Int, to member: UUID) async throws {
-    guard let run = state.withLock({ $0.runs.filter(\.isRunning).max { $0.shards.count < $1.shards.count } }) else {
-      return
-    }
-    let leaving = ShardSet(run.shards.shards.prefix(count))
-    guard !leaving.isEmpty else { return }
-    try await run.handOver(leaving, within: options.handOverPatience) { [log, queries] given in
-      try await log.pool.execute(
-        queries.split, Parameters(run.claim.cursor, run.claim.epoch, given, member))
-    }
-  }
-
-  /// Two cursors cost twice the reading. Where they are close they are made one.
-  private func mergeIfNear() async throws {
-    let runs = state.withLock { $0.runs.filter(\.isRunning) }.sorted { $0.place.position < $1.place.position }
-    guard runs.count > 1 else { return }
-    for (one, other) in zip(runs, runs.dropFirst())
-    where other.place.position - one.place.position < Self.near {
-      guard await one.rest(within: .milliseconds(100)) else { return }
-      guard await other.rest(within: .milliseconds(100)) else { return one.letGo(.all) }
-      one.end(.stopping)
-      other.end(.stopping)
-      guard await one.ends(within: .seconds(2)), await other.ends(within: .seconds(2)) else { return }
-      // Where one did not end in order, both begin again with what is written.
-      guard one.isWritten, other.isWritten else { return }
-      _ = takeRuns { $0 === one || $0 === other }
-      _ = try await merge(one.current, other.current)
-      self.beat.hint()
-      return
-    }
-  }
-
-  /// Positions.
-  private static let near: Int64 = 2_000
-
-  // MARK: Failing
-
-  /// What ends it: the first such error is thrown at the end.
-  func failed(_ error: any Error) {
-    switch error {
-    case is CancellationError, ReadError.cancelled: return
-    case let error as PostgreSQLError where error.code == .cancelled: return
-    default: break
-    }
-    state.withLock { if $0.failure == nil { $0.failure = error } }
-    leave()
-  }
-
-  func throwFailure() throws {
-    if let failure = state.withLock({ $0.failure }) { throw failure }
-  }
-
-  var isLeaving: Bool { state.withLock { $0.isLeaving } }
-  var allRunsHaveEnded: Bool { state.withLock { $0.runs.allSatisfy(\.hasEnded) } }
-
-  /// Told of each event, for the breaker.
-  func handled(well isWell: Bool) {
-    guard let breaker = group.policy.breaker else { return }
-    let isOpened = state.withLock { state -> Bool in
-      if isWell {
-        state.failuresInARow = 0
-        return false
-      }
-      state.failuresInARow += 1
-      guard state.failuresInARow >= breaker.failures else { return false }
-      // The next failure opens it again at once.
-      state.failuresInARow = breaker.failures - 1
-      state.breakerOpenUntil = CursorRun.now + Int64(breaker.pause * 1e9)
-      return true
-    }
-    guard isOpened else { return }
-    options.logger.warning(
-      "A consumer rests: its handlers fail one after the other",
-      metadata: ["group": "\(group.name)", "seconds": "\(breaker.pause)"])
-    Task { [startable] in
-      try? await Task.sleep(for: .seconds(breaker.pause))
-      startable.fire()
-    }
-  }
-
-  /// Whether an event has waited for too long; then nobody handles it.
-  func hasExpired(_ entry: Entry, _ started: Started) async -> Bool {
-    let policy = started.run.group.policy
-    guard let expiry = policy.expiry, !entry.isSingle, let event = entry.event,
-      clock.now.timeIntervalSince(event.recordedAt) - policy.delay > expiry
-    else { return false }
-    meter.expired()
-    if let note = options.onExpiry, let delivery = started.delivery(of: entry, nil) { await note(delivery) }
-    return true
-  }
-
-  /// Decides, by the group's policy, what becomes of an event.
-  func outcome(of result: Result<Disposition, any Error>, _ entry: Entry, _ run: CursorRun) async -> Outcome {
-    let disposition: Disposition
-    switch result {
-    case .success(let said): disposition = said
-    case .failure(let failure as DeliveryFailure): disposition = failure.disposition
-    case .failure where Task.isCancelled: return .postponed(.zero)
-    case .failure(let error): disposition = .retry(reason: Self.words(error))
-    }
-    let policy = run.group.policy
-    switch disposition {
-    case .ack, .skip:
-      meter.handled()
-      handled(well: true)
-      return .done
-    case .throttle(let seconds): return .postponed(.seconds(max(0.001, Self.sane(seconds))))
-    case .park(let reason):
-      // The event's fault, not that of what its handler needs.
-      handled(well: true)
-      return parked(reason, entry, policy, run)
-    case .stop(let reason):
-      await stopGroup(at: entry, reason)
-      return .postponed(.zero)
-    case .retry(let after, let reason):
-      meter.failed()
-      handled(well: false)
-      let age = entry.firstFailed.map { Double(CursorRun.now - $0) / 1e9 } ?? 0
-      var random = SystemRandomNumberGenerator()
-      guard let delay = policy.retry.delay(after: entry.attempts + 1, age: age, &random) else {
-        if policy.afterLastRetry == .stop {
-          await stopGroup(at: entry, "tried \(entry.attempts + 1) times, at last: \(reason)")
-          return .postponed(.zero)
-        }
-        return parked(reason, entry, policy, run)
-      }
-      return .retry(after: .seconds(Self.sane(after ?? delay)), problem: Self.sane(reason))
-    }
-  }
-
-  private func parked(_ reason: String, _ entry: Entry, _ policy: GroupPolicy, _ run: CursorRun) -> Outcome {
-    meter.parked()
-    options.logger.error(
-      "A consumer group gives an event up",
-      metadata: ["group": "\(run.group.name)", "position": "\(entry.position)", "problem": "\(reason)"])
-    return .parked(
-      problem: Self.sane(reason), fingerprint: Fingerprint.of(reason, type: entry.event?.type ?? ""),
-      holdsKey: policy.afterLastRetry == .parkAndHold)
-  }
-
-  /// Seconds as a handler may say them: no more than a year.
-  static func sane(_ seconds: Double) -> Double { seconds.isNaN ? 0 : min(max(0, seconds), 31_622_400) }
-
-  /// As PostgreSQL takes it: it has no U+0000.
-  private static func sane(_ text: String) -> String { String(text.prefix(2_000)).replacing("\0", with: "\u{FFFD}") }
-
-  /// What may be written down of an error of a handler: what its author says of it. A decoder's errors, and those that say
-  /// nothing, would tell values.
-  private static func words(_ error: any Error) -> String {
-    switch error {
-    case is DecodingError, is EncodingError: "\(type(of: error))"
-    case let error as PostgreSQLError where !error.quotesNoValue: "SQLSTATE \(error.sqlState ?? "")"
-    case let error as any CustomStringConvertible: error.description
-    default: "\(type(of: error))"
-    }
-  }
-
-  /// Stops the group: what is wrong is no event's fault.
-  private func stopGroup(at entry: Entry, _ problem: String) async {
-    guard let event = entry.event else { return }
-    let failure = GroupFailure(
-      position: event.position, stream: event.stream.description, version: event.version, type: event.type,
-      problem: Self.sane(problem), consumer: Presence.process)
-    let id = state.withLock { state in
-      state.hasStopped = true
-      return state.groupID
-    }
-    options.logger.error("A consumer group stops", metadata: ["group": "\(group.name)", "failure": "\(failure)"])
-    // Where that cannot be written now, whoever takes the event next meets it again.
-    _ = try? await log.pool.execute(queries.stop, Parameters(id, failure.json))
-    beat.hint()
   }
 }
