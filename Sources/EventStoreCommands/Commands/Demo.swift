@@ -60,6 +60,7 @@ struct Demo: AsyncParsableCommand {
           esctl snapshots list --limit 5 --schema esctl_demo
           esctl projections list --schema esctl_demo
           esctl projections compare balance --previous --schema esctl_demo
+          esctl outbox groups show demo --schema esctl_demo
           esctl log --schema esctl_demo --follow
           esctl append account-1 --type account.opened --data '{"owner":"Ada"}' --expect none
           esctl doctor
@@ -133,6 +134,7 @@ struct DemoRun {
     checks += try await DemoReplay(log: log, books: expected(books), store: store).run()
     checks.append(try await sealed(log))
     checks += try await DemoProjections(log: log, books: expected(books), store: store).run()
+    checks += try await DemoOutbox(log: log, books: expected(books), store: store).run()
     return checks
   }
 

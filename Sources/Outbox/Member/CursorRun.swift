@@ -273,6 +273,9 @@ final class CursorRun: Sendable {
         guard filter.admits(stream: name, type: type), filter.admits(metadata) else { continue }
         add(CursorRules.name(name, lane: group.policy.lane(type: type, metadata: metadata)), rows.int64(row, 0))
       }
+    } else if case .none = group.key {
+      // Each event is a key of its own, named by its position.
+      for key in keys { Int64(CursorRules.key(of: key.key)).map { add(key.key, $0) } }
     } else {
       // Its keys are no streams: the log is read once more.
       let events = log.readDecided(after: Position(first), upTo: Position(end), where: filter.log)

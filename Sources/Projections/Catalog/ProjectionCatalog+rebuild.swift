@@ -76,8 +76,13 @@ extension ProjectionCatalog {
     let connection = try await Connection.connect(log.configuration.connection)
     defer { connection.close() }
     // One rebuild command a build: a second one would only seem to do something.
-    guard try await connection.execute(queries.rebuildLock, Parameters(Int32(build.number))).bool(0, 0) else {
-      throw ProjectionError.underWay(name: name, process: build.process ?? "another process")
+    let deadline = ContinuousClock.now + .seconds(2)
+    while try await !connection.execute(queries.rebuildLock, Parameters(Int32(build.number))).bool(0, 0) {
+      // One that was just interrupted has it until the server notices that its connection is gone.
+      guard ContinuousClock.now < deadline else {
+        throw ProjectionError.underWay(name: name, process: build.process ?? "another process")
+      }
+      try await Task.sleep(for: .milliseconds(50))
     }
     let built = try await runToEnd(build, try await definition(of: build, in: code), options, goesLive, progress)
     if goesLive, built.role == .new {
