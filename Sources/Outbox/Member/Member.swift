@@ -256,6 +256,7 @@ final class Member: Sendable {
       status.waiting += figures.waiting
       status.keysBehind += figures.keysBehind
     }
+    status.concurrency = options.concurrency
     status.isBreakerOpen = state.withLock { CursorRun.now < $0.breakerOpenUntil }
     return status.json
   }

@@ -15,12 +15,11 @@ final class Meter: Sendable {
   }
   private let state = Mutex(State())
 
-  /// - Parameter microseconds: How long the handler took; `nil`: not measured.
-  func handled(_ count: Int = 1, microseconds: UInt64? = nil) {
-    state.withLock { state in
-      state.handled += count
-      if let microseconds { state.latencies.record(min(microseconds, 3_600_000_000)) }
-    }
+  func handled(_ count: Int = 1) { state.withLock { $0.handled += count } }
+
+  /// - Parameter nanoseconds: How long a handler took.
+  func took(_ nanoseconds: Int64) {
+    state.withLock { _ = $0.latencies.record(UInt64(min(max(0, nanoseconds / 1000), 3_600_000_000))) }
   }
 
   func failed() { state.withLock { $0.failed += 1 } }

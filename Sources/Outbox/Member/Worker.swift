@@ -27,14 +27,20 @@ struct Worker: Sendable {
     case .each(let handler):
       var count = 0
       while let started = await member.next() {
+        // Not every one: looking at the clock costs as much as a short handler.
+        let began = count.isMultiple(of: Self.turn) ? CursorRun.now : nil
         await handle(started, handler)
+        if let began { member.meter.took(CursorRun.now - began) }
         count += 1
         // A handler that never waits would keep the books from being kept.
         if count.isMultiple(of: Self.turn) { await Task.yield() }
       }
     case .batch(let limits, let handler):
       while let first = await member.next(upTo: min(limits.size, limits.perKey)) {
-        await handle(await gather(first, limits, perKey: limits.perKey), handler)
+        let batch = await gather(first, limits, perKey: limits.perKey)
+        let began = CursorRun.now
+        await handle(batch, handler)
+        member.meter.took(CursorRun.now - began)
         await Task.yield()
       }
     case .transaction(let limits, let handler):
