@@ -18,7 +18,7 @@ struct OutboxConsume: AsyncParsableCommand {
       a line each: {"ack":N}, {"retry":N,"after":SECONDS,"reason":TEXT}, {"park":N,"reason":TEXT}, {"skip":N}; N is what \
       "delivery" says. --ack-all needs no answers: what is printed is handled.
 
-      Any number of consumers share a group's work. Interrupted, it finishes what is under way.
+      Any number of consumers share a group's work. Interrupted, it ends the commands that run and hands their events back.
 
       Examples:
         esctl outbox consume mailer --exec './mail.sh' --concurrency 4
@@ -115,10 +115,17 @@ private struct ConsumingCommand: Sendable {
       "EVENTSTORE_EPOCH": "\(delivery.epoch)",
       "EVENTSTORE_CAUSE": delivery.cause?.rawValue,
     ]
+    // A group of its own: what the command has started ends with it.
+    var platform = PlatformOptions()
+    platform.processGroupID = 0
+    platform.teardownSequence = [.gracefulShutDown(toProcessGroup: true, allowedDurationToNextStep: .seconds(1))]
     let result = try await Subprocess.run(
       .path("/bin/sh"), arguments: ["-c", command], environment: .inherit.updating(environment),
-      input: Lines(bytes: line), output: .fileDescriptor(.standardOutput, closeAfterSpawningProcess: false),
+      platformOptions: platform, input: Lines(bytes: line),
+      output: .fileDescriptor(.standardOutput, closeAfterSpawningProcess: false),
       error: .fileDescriptor(.standardError, closeAfterSpawningProcess: false))
+    // Ended by us, because its time was over or this program is to end.
+    if Task.isCancelled, result.terminationStatus != .exited(0) { throw CancellationError() }
     switch result.terminationStatus {
     case .exited(0): return .ack
     case .exited(65): return .park(reason: "the command ended with exit code 65")
