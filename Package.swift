@@ -140,7 +140,12 @@ let package = Package(
       name: "outbox-worker", dependencies: ["EventStore", "Outbox", "PostgreSQL"], path: "Tests/OutboxWorker",
       swiftSettings: settings),
     .testTarget(
-      name: "OutboxTests", dependencies: ["EventStore", "Outbox", "PostgreSQL", "TestSupport", "outbox-worker"],
+      name: "OutboxTests",
+      dependencies: [
+        "EventStore", "Outbox", "PostgreSQL", "TestSupport", "outbox-worker",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "WebhooksTests", dependencies: ["EventStore", "Outbox", "TestSupport", "Webhooks"], swiftSettings: settings),

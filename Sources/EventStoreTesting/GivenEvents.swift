@@ -2,7 +2,7 @@ internal import EmbeddedPostgreSQL
 public import EventStore
 internal import FoundationEssentials
 internal import Glibc
-public import PostgreSQL
+internal import PostgreSQL
 public import Projections
 public import Replay
 internal import SystemPackage

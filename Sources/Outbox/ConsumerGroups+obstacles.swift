@@ -1,4 +1,4 @@
-public import EventStore
+internal import EventStore
 internal import FoundationEssentials
 
 /// Why a group does not move, or not as fast as one may think.

@@ -19,7 +19,8 @@ public import ServiceLifecycle
 /// ```
 public struct GroupConsumer: Service {
   public struct Options: Sendable {
-    /// Events that are handled at a time, at most; of each key one.
+    /// Events that are handled at a time, at most; of each key one. A handler of batches has two of them at a time, one in
+    /// transactions one.
     public var concurrency = max(16, 8 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     /// Events in memory that wait or are in flight, at most.
     public var window = 4_000

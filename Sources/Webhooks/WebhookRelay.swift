@@ -1,5 +1,5 @@
 internal import CSodium
-public import EventStore
+internal import EventStore
 public import Foundation
 public import Outbox
 

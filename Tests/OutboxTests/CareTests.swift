@@ -1,7 +1,9 @@
 import EventStore
 import FoundationEssentials
+import Logging
 import Outbox
 import PostgreSQL
+import ServiceLifecycle
 import Synchronization
 import TestSupport
 import Testing
@@ -11,12 +13,6 @@ import Testing
 struct CareTests {
   private func made(_ count: Int = 1) -> [EventData] {
     (0..<count).map { _ in EventData(type: "made", payload: .json("{}")) }
-  }
-
-  private func untilEmpty() -> GroupConsumer.Options {
-    var options = GroupConsumer.Options()
-    options.endsWhenEmpty = true
-    return options
   }
 
   @Test("a group with a delay that is stopped while a handler works and others wait: they come to the next consumer")
@@ -165,6 +161,160 @@ struct CareTests {
         #expect(counts.count == 8 && counts.values.allSatisfy { $0 == 2 }, "\(name)")
         #expect(try await groups.parked(of: name).count == 8, "\(name)")
       }
+    }
+  }
+
+  @Test("an append that is still open: what comes after it waits, and it is not passed over")
+  func openAppend() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await ConsumerGroups(log).create(ConsumerGroup("all"))
+      let seen = Seen()
+      let consumer = GroupConsumer(log, "all") { delivery in
+        seen.add(delivery)
+        return .ack
+      }
+      try await withConsumers([consumer]) {
+        try await log.append(made(), to: "a-1", expecting: .noStream)
+        try await eventually("the first") { seen.all == ["a-1 1 1"] }
+        try await log.withTransaction { transaction in
+          try await log.append(made(), to: "b-1", expecting: .noStream, in: transaction)
+          try await log.append(made(), to: "c-1", expecting: .noStream)
+          try await Task.sleep(for: .milliseconds(800))
+          #expect(seen.all == ["a-1 1 1"])
+        }
+        try await eventually("both") { seen.all.count == 3 }
+      }
+      #expect(Set(seen.all) == ["a-1 1 1", "b-1 1 1", "c-1 1 1"])
+      #expect(try await ConsumerGroups(log).status(of: "all").handled == 3)
+    }
+  }
+
+  @Test("a group that is removed while it is consumed: its consumer ends, and says so")
+  func removed() async throws {
+    try await TestDatabase.required.withLog { log in
+      let groups = ConsumerGroups(log)
+      try await groups.create(ConsumerGroup("gone"))
+      try await appendItems(log, streams: 5, each: 2)
+      let handled = Atomic<Int>(0)
+      let running = Task {
+        try await GroupConsumer(log, "gone") { _ in
+          handled.add(1, ordering: .relaxed)
+          return .ack
+        }.run()
+      }
+      try await eventually("it is at work") { handled.load(ordering: .relaxed) == 10 }
+      try await groups.delete("gone")
+      await #expect(throws: OutboxError.notFound(group: "gone")) { try await running.value }
+    }
+  }
+
+  @Test("a handler that heeds nothing: others go on past it; where all are such, the consumer ends and says so")
+  func neverReturns() async throws {
+    try await TestDatabase.required.withLog { log in
+      try await log.append(made(), to: "stuck-1", expecting: .noStream)
+      let groups = ConsumerGroups(log)
+      let policy = GroupPolicy(retry: RetryPolicy(.fixed(60), attempts: 2), timeout: 0.1, breaker: nil)
+      try await groups.create(ConsumerGroup("some", policy: policy))
+      try await groups.create(ConsumerGroup("alone", policy: policy))
+      let seen = Seen()
+      let handler: @Sendable (Delivery) async throws -> Disposition = { delivery in
+        // Twelve seconds, whatever is cancelled.
+        if delivery.event.stream == "stuck-1" { await Task { try? await Task.sleep(for: .seconds(12)) }.value }
+        seen.add(delivery)
+        return .ack
+      }
+      var options = GroupConsumer.Options()
+      options.concurrency = 1
+      let alone = Task { [options] in try await GroupConsumer(log, "alone", options: options, handler: handler).run() }
+      options.concurrency = 4
+      try await withConsumers([GroupConsumer(log, "some", options: options, handler: handler)]) {
+        try await eventually("it was tried and failed") { try await groups.status(of: "some").keysBehind == 1 }
+        try await appendItems(log, streams: 3, each: 2)
+        try await eventually("others are handled") { try await groups.status(of: "some").handled == 6 }
+      }
+      #expect(!seen.all.contains { $0.hasPrefix("stuck") })
+      await #expect(throws: OutboxError.handlersStuck(group: "alone", count: 1)) { try await alone.value }
+    }
+  }
+
+  @Test("a batch: what is missing of the answers comes again; what is thrown counts for the first of each key")
+  func batches() async throws {
+    try await TestDatabase.required.withLog { log in
+      try await appendItems(log, streams: 4, each: 3)
+      let groups = ConsumerGroups(log)
+      try await groups.create(
+        ConsumerGroup("batches", policy: GroupPolicy(retry: RetryPolicy(.fixed(0.01), attempts: 3), breaker: nil)))
+      let batches = Mutex<[[String]]>([])
+      try await GroupConsumer(log, "batches", batches: .init(size: 6, perKey: 3), options: untilEmpty()) { deliveries in
+        let number = batches.withLock { batches in
+          batches.append(deliveries.map { "\($0.event.stream) \($0.event.version) \($0.attempt)" })
+          return batches.count
+        }
+        if number == 1 { throw DeliveryFailure(.retry(reason: "all of it")) }
+        // Half of them are answered.
+        if number == 2 { return Array(repeating: .ack, count: deliveries.count / 2) }
+        return deliveries.map { _ in .ack }
+      }.run()
+      let all = batches.withLock { $0 }
+      #expect(all.contains { $0.count > 1 } && all.allSatisfy { $0.count <= 6 })
+      // In the batch that was thrown away the first of each key has failed once, the others not at all.
+      let first = try #require(all.first)
+      for stream in Set(first.map { $0.split(separator: " ")[0] }) {
+        let versions = first.filter { $0.hasPrefix(stream + " ") }.map { String($0.split(separator: " ")[1]) }
+        #expect(all.dropFirst().contains { $0.contains("\(stream) \(versions[0]) 2") })
+        for version in versions.dropFirst() { #expect(!all.contains { $0.contains("\(stream) \(version) 2") }) }
+      }
+      let status = try await groups.status(of: "batches")
+      #expect(status.handled == 12 && status.parked == 0 && status.keysBehind == 0)
+    }
+  }
+
+  @Test("a service that shuts down finishes what its handlers have, and hands its shards back at once")
+  func shutsDown() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await appendItems(log, streams: 1, each: 3)
+      let groups = ConsumerGroups(log)
+      try await groups.create(ConsumerGroup("all"))
+      let seen = Seen()
+      let isAtWork = Atomic<Bool>(false)
+      let consumer = GroupConsumer(log, "all") { delivery in
+        isAtWork.store(true, ordering: .relaxed)
+        try await Task.sleep(for: .milliseconds(600))
+        seen.add(delivery)
+        return .ack
+      }
+      let services = ServiceGroup(services: [consumer], logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+      let running = Task { try await services.run() }
+      try await eventually("a handler has something") { isAtWork.load(ordering: .relaxed) }
+      await services.triggerGracefulShutdown()
+      try await running.value
+      // The one that was under way, to its end; no other was begun.
+      #expect(seen.all == ["item-0 1 1"])
+      #expect(try await groups.status(of: "all").handled == 1)
+      #expect(try await groups.members(of: "all") == [])
+      #expect(try await database.number("SELECT count(*) FROM eventstore.outbox_cursors WHERE member IS NOT NULL") == 0)
+    }
+  }
+
+  @Test("what is written down of a failure holds nothing of a payload that a decoder has choked on")
+  func words() async throws {
+    struct Wrong: Decodable { let amount: Int }
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append(
+        [EventData(type: "made", payload: .json("{\"amount\":\"secret-4711\"}"))], to: "a-1", expecting: .noStream)
+      let groups = ConsumerGroups(log)
+      try await groups.create(
+        ConsumerGroup("decoding", policy: GroupPolicy(retry: RetryPolicy(.fixed(0), attempts: 2), breaker: nil)))
+      try await GroupConsumer(log, "decoding", options: untilEmpty()) { delivery in
+        let payload = try delivery.event.payload.get()
+        _ = try JSONDecoder().decode(Wrong.self, from: Data(payload.bytes))
+        return .ack
+      }.run()
+      let problem = try #require(try await groups.parked(of: "decoding").first?.problem)
+      #expect(problem == "DecodingError")
     }
   }
 }

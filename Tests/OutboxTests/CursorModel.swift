@@ -334,9 +334,7 @@ struct CursorModel {
     else { return }
     write(member)
     write(other)
-    guard let one = rows[member.row], let two = rows[other.row], member.state.takeChanges(now: now) == nil,
-      other.state.takeChanges(now: now) == nil
-    else {
+    guard let one = rows[member.row], let two = rows[other.row], member.state.isWritten, other.state.isWritten else {
       // Not written down after all: they are as if they had died.
       members.removeAll { $0 === member || $0 === other }
       return

@@ -1,4 +1,5 @@
 import EventStore
+import FoundationEssentials
 import Outbox
 import Synchronization
 import TestSupport
@@ -93,4 +94,33 @@ func eventually(
 
 struct NotInTime: Error, CustomStringConvertible {
   let description: String
+}
+
+/// What a handler was given: `stream version attempt cause`, with the time.
+final class Seen: Sendable {
+  private let deliveries = Mutex<[(text: String, at: ContinuousClock.Instant)]>([])
+  func add(_ delivery: Delivery) {
+    let cause = delivery.cause.map { " \($0.rawValue)" } ?? ""
+    let text = "\(delivery.event.stream) \(delivery.event.version) \(delivery.attempt)\(cause)"
+    deliveries.withLock { $0.append((text, .now)) }
+  }
+  var all: [String] { deliveries.withLock { $0.map(\.text) } }
+  var times: [ContinuousClock.Instant] { deliveries.withLock { $0.map(\.at) } }
+}
+
+func untilEmpty() -> GroupConsumer.Options {
+  var options = GroupConsumer.Options()
+  options.endsWhenEmpty = true
+  options.endsWhenStopped = true
+  return options
+}
+
+func append(_ log: PostgreSQLEventLog, _ stream: StreamName, _ types: String..., customer: String? = nil)
+  async throws
+{
+  try await log.append(
+    types.map {
+      EventData(
+        type: $0, payload: .json("{}"), metadata: Metadata(customer.map { ["customer": $0] } ?? [:]))
+    }, to: stream, expecting: .any)
 }

@@ -7,12 +7,5 @@ AS $$
     FROM outbox_members m
    WHERE m.group_id = of_group
      AND m.expires_at > clock_timestamp()
-     AND (m.presence IS NULL
-          OR EXISTS (SELECT
-                       FROM pg_locks k
-                      WHERE k.locktype = 'advisory'
-                        AND k.objsubid = 2
-                        AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                        AND k.classid = 'outbox_members'::regclass
-                        AND k.objid::bigint = m.presence::bigint & 4294967295))
+     AND (m.presence IS NULL OR is_present('outbox_members', m.presence))
 $$;

@@ -29,7 +29,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.horizon() TO %I', store, name);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.live_outbox_members TO %I', store, name);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %1$I.live_outbox_members, %1$I.is_present TO %2$I', store, name);
   END LOOP;
 
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = writer) THEN

@@ -1,8 +1,7 @@
 -- outbox_lag: what group $1 has still to handle: events of categories $2, types $3 or like $4, behind its cursors (counted up
--- to $5), the time when the first of them was recorded, where the log ends, and what is open, behind or deferred besides.
--- $6: whether the log's shards are the group's.
+-- to $5), the time when the first of them was recorded, and where the log ends. $6: whether the log's shards are the group's.
 WITH places AS MATERIALIZED (
-  SELECT c.cursor_id, c.shards, p.position, p.open
+  SELECT c.shards, p.position
     FROM :"schema".outbox_cursors c
     JOIN :"schema".outbox_positions p ON p.cursor_id = c.cursor_id
    WHERE c.group_id = $1

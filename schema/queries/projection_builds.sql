@@ -4,13 +4,7 @@ SELECT b.build, b.name, b.version, b.role, b.kind, b.file, b.categories, b.types
        b.live_since, c.position, c.applied, l.process, l.rate,
        (l.expires_at > clock_timestamp()
         AND (l.presence IS NULL
-             OR EXISTS (SELECT
-                          FROM pg_locks k
-                         WHERE k.locktype = 'advisory'
-                           AND k.objsubid = 2
-                           AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                           AND k.classid = ':"schema".projection_leases'::regclass
-                           AND k.objid::bigint = l.presence::bigint & 4294967295))) AS is_owned
+             OR :"schema".is_present(':"schema".projection_leases', l.presence))) AS is_owned
   FROM :"schema".projection_builds b
   JOIN :"schema".projection_leases l ON l.build = b.build
   JOIN LATERAL (SELECT CASE WHEN count(*) > 1 THEN min(p.position) FILTER (WHERE p.part >= 0)

@@ -12,11 +12,5 @@ UPDATE :"schema".projection_leases l
    AND (l.owner = $2
         OR l.expires_at < clock_timestamp()
         OR (l.presence IS NOT NULL
-            AND NOT EXISTS (SELECT
-                              FROM pg_locks k
-                             WHERE k.locktype = 'advisory'
-                               AND k.objsubid = 2
-                               AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                               AND k.classid = ':"schema".projection_leases'::regclass
-                               AND k.objid::bigint = l.presence::bigint & 4294967295)))
+            AND NOT :"schema".is_present(':"schema".projection_leases', l.presence)))
 RETURNING l.epoch;

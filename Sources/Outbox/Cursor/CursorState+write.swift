@@ -60,17 +60,19 @@ extension CursorState {
   /// Whether something has become of events that is not written down.
   var hasNews: Bool { handled > 0 || !changedKeys.isEmpty || !changedSingles.isEmpty || !deadLetters.isEmpty }
 
+  /// Whether where it is now is what was taken to be written last.
+  var isWritten: Bool {
+    let place = place
+    return !hasNews && place.position == written.position && place.open == written.open
+  }
+
   /// What is to be written down since the last time; `nil`: nothing.
   ///
   /// - Parameter mayOnlyMove: Also that it has passed events of others, and nothing else.
   func takeChanges(now: Instant, mayOnlyMove: Bool = true) -> CursorChanges? {
     let place = place
     let isMoved = place.position != written.position || place.open != written.open
-    guard
-      (isMoved && mayOnlyMove) || handled > 0 || !changedKeys.isEmpty || !changedSingles.isEmpty || !deadLetters.isEmpty
-    else {
-      return nil
-    }
+    guard hasNews || (isMoved && mayOnlyMove) else { return nil }
     defer {
       written = (place.position, place.open)
       changedKeys = []

@@ -126,8 +126,6 @@ final class CursorState {
   var positionsKept = 0
   var keysBehind = 0
   var inFlight = 0
-  /// Events that were passed over because there were newer ones of their key.
-  var conflated = 0
 
   var changedKeys: Set<ExactName> = []
   var changedSingles: Set<Int64> = []
@@ -157,7 +155,6 @@ final class CursorState {
 
   /// Events that were taken in and have not been done, given up or set aside.
   var waiting: Int { undone }
-  var behind: (keys: Int, events: Int) { (keysBehind, positionsKept) }
 
   /// A key that was behind when this cursor was taken over.
   ///
@@ -263,7 +260,6 @@ final class CursorState {
     guard !key.queue.isEmpty else { return }
     if key.behind != nil { positionsKept -= key.queue.count }
     for entry in key.queue {
-      conflated += 1
       handled += 1
       passed(entry, key)
     }

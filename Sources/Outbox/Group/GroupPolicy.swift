@@ -1,4 +1,4 @@
-public import EventStore
+internal import EventStore
 
 /// What becomes of a group's events that fail, and how fast it may go. Times are in seconds.
 public struct GroupPolicy: Sendable, Hashable, Codable {
@@ -143,7 +143,7 @@ public struct RetryPolicy: Sendable, Hashable, Codable {
 
 /// Rests a member whose handlers fail one after the other: what they need is probably away, and no event is to blame.
 public struct CircuitBreaker: Sendable, Hashable, Codable {
-  /// So many failures in a row, of different keys, open it …
+  /// So many failures in a row, of whatever keys, open it …
   public var failures: Int
   /// … for so long, in seconds; then one event tries whether it goes again.
   public var pause: Double

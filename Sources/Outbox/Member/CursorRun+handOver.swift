@@ -72,7 +72,7 @@ extension CursorRun {
 
   /// Whether it ended in order, and what it says of its place is what is written.
   var isWritten: Bool {
-    endedWell.load(ordering: .acquiring) && state.withLock { $0.takeChanges(now: Self.now) == nil }
+    endedWell.load(ordering: .acquiring) && state.withLock { $0.isWritten }
   }
 
   func ends(within patience: Duration) async -> Bool {

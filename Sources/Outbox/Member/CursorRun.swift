@@ -135,15 +135,10 @@ final class CursorRun: Sendable {
     var inFlight = 0
     var waiting = 0
     var keysBehind = 0
-    var eventsBehind = 0
   }
 
   var figures: Figures {
-    state.withLock { state in
-      Figures(
-        inFlight: state.inFlight, waiting: state.waiting, keysBehind: state.behind.keys,
-        eventsBehind: state.behind.events)
-    }
+    state.withLock { Figures(inFlight: $0.inFlight, waiting: $0.waiting, keysBehind: $0.keysBehind) }
   }
 
   // MARK: Running
@@ -295,17 +290,13 @@ final class CursorRun: Sendable {
     }
   }
 
-  /// Tries again while the server is away.
+  /// Tries again while the server is away, and this is not another's.
   func patiently(_ body: () async throws -> Void) async throws {
-    var pause = Duration.milliseconds(50)
-    while true {
+    try await Outage.waitOut {
       do {
-        return try await body()
+        try await body()
       } catch {
-        if wasLost { throw Loss.lost }
-        guard Outage.isMeant(by: error) else { throw error }
-        try await Task.sleep(for: pause)
-        pause = min(pause * 2, .seconds(1))
+        throw wasLost ? Loss.lost : error
       }
     }
   }

@@ -26,16 +26,16 @@ extension Member {
 
   /// Told of each event, for the breaker.
   func handled(well isWell: Bool) {
+    guard !isWell else {
+      // Nearly always there is nothing to forget.
+      if failuresInARow.load(ordering: .relaxed) > 0 { failuresInARow.store(0, ordering: .relaxed) }
+      return
+    }
     guard let breaker = group.policy.breaker else { return }
     let isOpened = state.withLock { state -> Bool in
-      if isWell {
-        state.failuresInARow = 0
-        return false
-      }
-      state.failuresInARow += 1
-      guard state.failuresInARow >= breaker.failures else { return false }
+      guard failuresInARow.wrappingAdd(1, ordering: .relaxed).newValue >= breaker.failures else { return false }
       // The next failure opens it again at once.
-      state.failuresInARow = breaker.failures - 1
+      failuresInARow.store(breaker.failures - 1, ordering: .relaxed)
       state.breakerOpenUntil = CursorRun.now + Int64(breaker.pause * 1e9)
       return true
     }

@@ -37,14 +37,10 @@ extension Member {
   }
 
   private func leaveWhenEmpty() async throws {
-    let end = try await groups.end()
-    while !Task.isCancelled {
+    let end = try await patiently { try await groups.end() }
+    while try await !patiently({ try await groups.isEmpty(upTo: end, group.name) }) {
       try await Task.sleep(for: .milliseconds(50))
-      do {
-        if try await groups.isEmpty(upTo: end, group.name) { return leave() }
-      } catch {
-        guard Outage.isMeant(by: error) else { throw error }
-      }
     }
+    leave()
   }
 }

@@ -23,7 +23,6 @@ final class Member: Sendable {
     /// Nothing may start after this moment, unless the lease has been prolonged.
     var validUntil: Int64 = 0
     var breakerOpenUntil: Int64 = 0
-    var failuresInARow = 0
     var isLeaving = false
     /// Owned, at the last look.
     var shards = 0
@@ -36,6 +35,8 @@ final class Member: Sendable {
     var former: [(run: CursorRun, until: Int64)] = []
   }
   let state: Mutex<State>
+  /// Of handlers, for the breaker.
+  let failuresInARow = Atomic<Int>(0)
   let isWaking = Atomic<Bool>(false)
   let presence: Presence
   /// To be asked for at once …
@@ -149,27 +150,21 @@ final class Member: Sendable {
     while !Task.isCancelled {
       let seen = beat.count
       try await patiently {
-        let found = try await self.heartbeat()
-        self.state.withLock { $0.beat = .some(found) }
+        let id = self.state.withLock { $0.id }
+        let found = try await self.heartbeat(of: id)
+        // It may have joined again meanwhile: what was said of the one that it was is over.
+        self.state.withLock { if $0.id == id { $0.beat = .some(found) } }
         self.beats.hint()
       }
       await beat.wait(after: seen, atMost: options.heartbeat * Double.random(in: 0.9...1.1))
     }
   }
 
-  /// Tries again while the server is away.
-  func patiently(_ body: () async throws -> Void) async throws {
-    var pause = Duration.milliseconds(100)
-    while true {
-      do {
-        return try await body()
-      } catch {
-        guard Outage.isMeant(by: error) else { throw error }
+  func patiently<R>(_ body: () async throws -> R) async throws -> R {
+    try await Outage.waitOut(
+      told: { error in
         options.logger.warning("A consumer cannot reach the database", metadata: ["error": "\(error)"])
-        try await Task.sleep(for: pause)
-        pause = min(pause * 2, .seconds(1))
-      }
-    }
+      }, body)
   }
 
   /// Starts nothing more, and lets what is under way finish.
@@ -195,25 +190,20 @@ final class Member: Sendable {
   }
 
   func join() async throws {
-    while true {
-      do {
-        let info = try await groups.status(of: state.withLock { $0.group.name })
-        let id = UUID()
-        let held = await presence.hold()
-        try await log.pool.execute(
-          queries.join, Parameters(id, info.number, Presence.process, held, options.leaseMilliseconds))
-        state.withLock { state in
-          state.id = id
-          state.groupID = info.number
-          state.group = info.group
-          state.revision = info.revision
-          state.isPaused = info.pausedAt != nil
-          state.hasStopped = info.failure != nil
-        }
-        return
-      } catch {
-        guard Outage.isMeant(by: error) else { throw error }
-        try await Task.sleep(for: .milliseconds(500))
+    try await patiently {
+      let info = try await groups.status(of: group.name)
+      let id = UUID()
+      let held = await presence.hold()
+      try await log.pool.execute(
+        queries.join, Parameters(id, info.number, Presence.process, held, options.leaseMilliseconds))
+      state.withLock { state in
+        state.id = id
+        state.beat = nil
+        state.groupID = info.number
+        state.group = info.group
+        state.revision = info.revision
+        state.isPaused = info.pausedAt != nil
+        state.hasStopped = info.failure != nil
       }
     }
   }
@@ -228,10 +218,9 @@ final class Member: Sendable {
     let freeShards: Int
   }
 
-  func heartbeat() async throws -> Heartbeat? {
+  func heartbeat(of id: UUID) async throws -> Heartbeat? {
     let began = CursorRun.now
     let held = await presence.hold()
-    let id = state.withLock { $0.id }
     let rows = try await presence.execute(
       queries.heartbeat, Parameters(id, options.leaseMilliseconds, held, statusText), timeout: options.lease,
       orOn: log.pool)
@@ -326,84 +315,5 @@ final class Member: Sendable {
     if let failure = try await groups.status(of: group.name).failure {
       throw OutboxError.stopped(group: group.name, failure)
     }
-  }
-
-  func startRuns(
-    _ own: some Sequence<Int64>, _ start: (@escaping @Sendable () async throws -> Void) -> Void
-  ) async throws {
-    let (id, groupID, group, busy) = state.withLock { state in
-      let now = CursorRun.now
-      state.former.removeAll { $0.run.figures.inFlight == 0 || $0.until < now }
-      let busy = Set(state.runs.map(\.claim.cursor) + state.former.map(\.run.claim.cursor))
-      return (state.id, state.groupID, state.group, busy)
-    }
-    let idle = own.filter { !busy.contains($0) }
-    guard !idle.isEmpty else { return }
-    let rows = try await log.pool.execute(queries.begin, Parameters(BinaryArray(idle), id))
-    let claims = rows.indices.map { row in
-      CursorRun.Claim(
-        cursor: rows.int64(row, 0), epoch: rows.int64(row, 1), shards: ShardSet(bits: rows.bytes(row, 2).dropFirst(4)),
-        place: CursorPlace(
-          position: rows.int64(row, 3), open: rows.isNull(row, 4) ? [] : OpenPositions.decode(rows.bytes(row, 4)),
-          floors: rows.isNull(row, 5) ? [] : rows.int64Array(row, 5)), row: rows.text(row, 6))
-    }
-    for claim in try await joined(claims, group) {
-      let run = CursorRun(
-        claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window)
-      let isOn = state.withLock { state in
-        guard !state.isLeaving else { return false }
-        state.runs.append(run)
-        state.shards += claim.shards.count
-        return true
-      }
-      guard isOn else { return }
-      start {
-        // Whatever it ended by, the next look finds out what is to be done.
-        defer { self.beat.hint() }
-        try await run.run()
-      }
-    }
-  }
-
-  /// Cursors that are taken over together, and are near each other, begin as one: many would come to be, where members come and
-  /// go all the time, each with a reader of its own.
-  func joined(_ claims: [CursorRun.Claim], _ group: ConsumerGroup) async throws -> [CursorRun.Claim] {
-    guard claims.count > 1 else { return claims }
-    var own: [CursorRun.Claim] = []
-    for claim in claims { own.append(try await withoutOthers(claim, group)) }
-    var joined: [CursorRun.Claim] = []
-    for claim in own.sorted(by: { $0.place.position < $1.place.position }) {
-      guard let last = joined.last, claim.place.position - last.place.position < Self.near else {
-        joined.append(claim)
-        continue
-      }
-      joined[joined.count - 1] = try await merge(last, claim)
-    }
-    return joined
-  }
-
-  /// Without what is open of shards that are another cursor's by now: it may be done there.
-  func withoutOthers(_ claim: CursorRun.Claim, _ group: ConsumerGroup) async throws -> CursorRun.Claim {
-    guard !claim.place.open.isEmpty else { return claim }
-    let events = try await log.events(at: claim.place.open.map { Position($0) })
-    let open = events.filter { claim.shards.contains(group.key.key(of: $0).shard) }.map(\.position.rawValue)
-    return CursorRun.Claim(
-      cursor: claim.cursor, epoch: claim.epoch, shards: claim.shards, place: claim.place.restricted(to: open),
-      row: claim.row)
-  }
-
-  /// Of neither anything may be in flight.
-  func merge(_ one: CursorRun.Claim, _ other: CursorRun.Claim) async throws -> CursorRun.Claim {
-    let place = one.place.merged(with: other.place, own: one.shards, others: other.shards)
-    try await log.pool.execute(
-      queries.merge,
-      Parameters(
-        one.cursor, one.epoch, other.cursor, other.epoch, place.position,
-        place.open.isEmpty ? nil : Bytea(OpenPositions.encode(place.open)),
-        place.floors.isEmpty ? nil : BinaryArray(place.floors)))
-    // Where its row is now, its first move finds out.
-    return CursorRun.Claim(
-      cursor: one.cursor, epoch: max(one.epoch, other.epoch) + 1, shards: one.shards.union(other.shards), place: place,
-      row: "(0,0)")
   }
 }

@@ -20,4 +20,22 @@ enum Outage {
     default: false
     }
   }
+
+  /// Runs `body`, and again while the database is away.
+  ///
+  /// - Parameter told: Of each time that it was.
+  /// - Throws: What `body` throws that is no outage; `CancellationError`.
+  static func waitOut<R>(told: (any Error) -> Void = { _ in }, _ body: () async throws -> R) async throws -> R {
+    var pause = Duration.milliseconds(50)
+    while true {
+      do {
+        return try await body()
+      } catch {
+        guard isMeant(by: error) else { throw error }
+        told(error)
+      }
+      try await Task.sleep(for: pause * Double.random(in: 0.75...1.25))
+      pause = min(pause * 2, .seconds(1))
+    }
+  }
 }

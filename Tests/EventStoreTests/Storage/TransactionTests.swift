@@ -1,8 +1,9 @@
-import EventStore
 import FoundationEssentials
 import PostgreSQL
 import TestSupport
 import Testing
+
+@testable import EventStore
 
 @Suite("Appends in the caller's transaction", .database, .timeLimit(.minutes(5)))
 struct TransactionTests {
@@ -28,6 +29,27 @@ struct TransactionTests {
       #expect(try await log.readAll().collect().map(\.text) == ["1", "3"])
       #expect(try await log.subscribe().first(2).map(\.text) == ["1", "3"])
       #expect(try await database.number("SELECT sum(number)::bigint FROM orders") == 4)
+    }
+  }
+
+  @Test("readers are told of what a transaction has appended: once it is committed, and only then")
+  func announced() async throws {
+    try await TestDatabase.required.withLog { log in
+      let before = log.hints.count
+      try await log.withTransaction { (transaction: borrowing Transaction) in
+        try await log.append([.sample("a")], to: "order-1", expecting: .noStream, in: transaction)
+        #expect(log.hints.count == before)
+      }
+      let after = log.hints.count
+      #expect(after == before + 1)
+      try await log.withTransaction { (transaction: borrowing Transaction) in
+        try await transaction.execute(Statement("SELECT 1"))
+      }
+      try? await log.withTransaction { (transaction: borrowing Transaction) in
+        try await log.append([.sample("b")], to: "order-2", expecting: .noStream, in: transaction)
+        throw Undo()
+      }
+      #expect(log.hints.count == after)
     }
   }
 

@@ -1,0 +1,148 @@
+internal import FoundationEssentials
+public import PostgreSQL
+internal import Synchronization
+
+extension PostgreSQLEventLog {
+  public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
+    let sealed = try await patiently { () throws(AppendError) in
+      try await seal(appends) { () throws(PostgreSQLError) in
+        let lease = try await pool.lease()
+        return (lease.connection, lease)
+      }
+    }
+    let verdicts = try await appender.append(sealed).get()
+    return try await patiently { () throws(AppendError) in try await results(appends, verdicts) }
+  }
+
+  /// Tries again while the server is away, for as long as an append may wait. What it runs only reads.
+  func patiently<R>(_ body: () async throws(AppendError) -> R) async throws(AppendError) -> R {
+    var start: ContinuousClock.Instant?
+    var pause = Duration.milliseconds(20)
+    while true {
+      do throws(AppendError) {
+        return try await body()
+      } catch {
+        switch error {
+        case .unavailable, .outcomeUnknown: break
+        default: throw error
+        }
+        let began = start ?? .now
+        start = began
+        guard began.duration(to: .now) + pause < configuration.appendPatience, !Task.isCancelled else { throw error }
+      }
+      try? await Task.sleep(for: pause)
+      pause = min(pause * 2, .milliseconds(500))
+    }
+  }
+
+  /// Appends inside the caller's own transaction: it is committed, or not, with everything else in it.
+  ///
+  /// Append last, just before the transaction ends: readers of the log wait for a transaction that has appended and is
+  /// still open. Two transactions that append to the same streams in different order can deadlock, as with any rows;
+  /// one call with several ``StreamAppend``s cannot.
+  ///
+  /// - Throws: ``AppendError``. After a `conflict` nothing was written and the transaction can go on.
+  public func append(
+    _ appends: [StreamAppend], in transaction: borrowing Transaction
+  ) async throws(AppendError) -> [Appended] {
+    let connection = transaction.connection
+    let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }
+    // What it says of new streams and keys is not learned: the transaction may be rolled back.
+    let verdicts = try await database { () throws(PostgreSQLError) in
+      try await AppendCall.run([AppendRequest(sealed)], on: connection, queries).get()
+    }
+    appendsInTransactions.wrappingAdd(1, ordering: .relaxed)
+    return try await results(appends, verdicts, inTransaction: true)
+  }
+
+  /// Appends to one stream inside the caller's own transaction; see ``append(_:in:)``.
+  @discardableResult
+  public func append(
+    _ events: [EventData], to stream: StreamName, expecting expected: ExpectedVersion,
+    in transaction: borrowing Transaction
+  ) async throws(AppendError) -> Appended {
+    try await append([StreamAppend(events, to: stream, expecting: expected)], in: transaction)[0]
+  }
+
+  /// A transaction on a connection of the log's own pool.
+  public func withTransaction<R>(
+    isolation: IsolationLevel = .readCommitted, _ body: (borrowing Transaction) async throws -> R
+  ) async throws -> R {
+    let before = appendsInTransactions.load(ordering: .relaxed)
+    let lease = try await pool.lease()
+    let result = try await lease.connection.inTransaction(isolation: isolation, body)
+    // It may have been another's: a hint too many costs little.
+    if appendsInTransactions.load(ordering: .relaxed) != before { announcer.appended(on: lease.connection) }
+    return result
+  }
+
+  /// What the caller is told. A part that was there before is compared with what is asked now.
+  func results(
+    _ appends: [StreamAppend], _ verdicts: [Verdict], inTransaction: Bool = false
+  ) async throws(AppendError) -> [Appended] {
+    for (append, verdict) in zip(appends, verdicts) {
+      if case .conflict(let actual) = verdict {
+        throw .conflict(VersionConflict(stream: append.stream, expected: append.expected, actual: actual))
+      }
+    }
+    var results: [Appended] = []
+    for (append, verdict) in zip(appends, verdicts) {
+      switch verdict {
+      case .appended(_, let firstVersion, let positions):
+        results.append(
+          Appended(stream: append.stream, firstVersion: firstVersion, positions: positions, wasDuplicate: false))
+      case .duplicate(let firstVersion, let streamID):
+        if !inTransaction { directory.learn(append.stream, id: streamID) }
+        results.append(try await earlier(append, firstVersion))
+      case .conflict: preconditionFailure("handled above")
+      case .refusedWithGroup:
+        // Another part of this atomic append was there before, but this one was not: not the same append.
+        throw duplicate(appends, verdicts)
+      }
+    }
+    return results
+  }
+
+  func duplicate(_ appends: [StreamAppend], _ verdicts: [Verdict]) -> AppendError {
+    for (append, verdict) in zip(appends, verdicts) {
+      if case .duplicate = verdict {
+        return .duplicateEventID(id: append.events[0].id.uuidString.lowercased(), stream: append.stream)
+      }
+    }
+    preconditionFailure("a group is refused only for a conflict or an earlier try")
+  }
+
+  /// The result of the earlier try, if it wrote the same events.
+  func earlier(_ append: StreamAppend, _ firstVersion: Int) async throws(AppendError) -> Appended {
+    let versions = firstVersion...(firstVersion + append.events.count - 1)
+    let recorded: [RecordedEvent]
+    do throws(ReadError) {
+      recorded = try await read(append.stream, StreamRange(versions: versions)).collect()
+    } catch {
+      // The earlier try may have been this very append, sent again after its connection broke.
+      switch error {
+      case .unavailable(let error), .database(let error): throw .outcomeUnknown(error)
+      case .encryption(let error): throw .encryption(error)
+      case .cancelled:
+        throw .outcomeUnknown(PostgreSQLError(.cancelled, "cancelled while an earlier try was compared"))
+      }
+    }
+    for (index, event) in append.events.enumerated() {
+      guard index < recorded.count, AppendChecks.isSame(event, recorded[index]) else {
+        let there = append.events.first { event in recorded.contains { $0.id == event.id } }
+        throw .duplicateEventID(id: (there ?? event).id.uuidString.lowercased(), stream: append.stream)
+      }
+    }
+    return Appended(
+      stream: append.stream, firstVersion: firstVersion, positions: recorded.map(\.position), wasDuplicate: true)
+  }
+
+  func database<R>(_ body: () async throws(PostgreSQLError) -> R) async throws(AppendError) -> R {
+    do throws(PostgreSQLError) {
+      return try await body()
+    } catch {
+      if error.code == .cancelled { throw .cancelled }
+      throw error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error)
+    }
+  }
+}

@@ -1,0 +1,109 @@
+internal import FoundationEssentials
+internal import PostgreSQL
+
+/// What must be known and done before an append is sent.
+extension PostgreSQLEventLog {
+  /// Checks, finds ids and keys, seals.
+  func seal(
+    _ appends: [StreamAppend], inTransaction: Bool = false,
+    _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
+  ) async throws(AppendError) -> [SealedAppend] {
+    guard !configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
+    try AppendChecks.check(appends, maximumPayloadBytes: configuration.maximumPayloadBytes)
+    if let sealed = try sealed(appends, inTransaction, afterLookUp: false) { return sealed }
+    try await lookUp(appends, inTransaction: inTransaction, connect)
+    guard let sealed = try sealed(appends, inTransaction, afterLookUp: true) else { preconditionFailure("looked up") }
+    return sealed
+  }
+
+  /// - Returns: `nil` where something must be looked up first.
+  func sealed(
+    _ appends: [StreamAppend], _ inTransaction: Bool, afterLookUp: Bool
+  ) throws(AppendError) -> [SealedAppend]? {
+    var sealed: [SealedAppend] = []
+    sealed.reserveCapacity(appends.count)
+    for append in appends {
+      let isNew = append.expected.code == 0
+      let entry = directory.entry(of: append.stream)
+      guard entry != nil || isNew || inTransaction || afterLookUp else { return nil }
+      let isPlain = plaintextCategories.contains(stream: append.stream)
+      var newKeys: [DataKeyRow] = []
+      var events: [SealedEvent] = []
+      events.reserveCapacity(append.events.count)
+      var current: (subject: String, key: DataKeys.Current)?
+      for event in append.events {
+        let subject = event.subject ?? append.stream.description
+        if !isPlain, current.map({ !$0.subject.isSameBytes(as: subject) }) ?? true {
+          if let key = keys.current(for: subject) {
+            current = (subject, key)
+          } else {
+            guard afterLookUp || (isNew && event.subject == nil) else { return nil }
+            current = (subject, try makeKey(for: subject))
+          }
+          if let row = current?.key.row, !newKeys.contains(where: { $0.id == row.id }) { newKeys.append(row) }
+        }
+        events.append(seal(event, for: append.stream, key: current?.key.key))
+      }
+      sealed.append(
+        SealedAppend(
+          stream: append.stream, entry: entry, expected: append.expected,
+          hasSeenExpected: entry?.hasSeen(append.expected) ?? false, events: events, newKeys: newKeys))
+    }
+    return sealed
+  }
+
+  /// The event as its row wants it.
+  ///
+  /// - Parameter key: `nil`: its payload stays in the clear.
+  func seal(_ event: EventData, for stream: StreamName, key: DataKey?) -> SealedEvent {
+    let occurredAt = event.occurredAt?.microsecondsSince2000
+    let envelope =
+      if let key {
+        Envelope.seal(
+          event.payload, key: key,
+          context: EnvelopeContext(
+            eventID: event.id, stream: stream.description, type: event.type, schemaVersion: event.schemaVersion,
+            metadata: event.metadata.isEmpty ? nil : event.metadata.json,
+            occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
+      } else {
+        Envelope.plaintext(event.payload)
+      }
+    return SealedEvent(
+      id: event.id, type: event.type, schemaVersion: Int32(event.schemaVersion), occurredAt: occurredAt,
+      metadata: event.metadata.json, envelope: envelope)
+  }
+
+  func makeKey(for subject: String) throws(AppendError) -> DataKeys.Current {
+    do { return try keys.make(for: subject) } catch { throw .encryption(error) }
+  }
+
+  /// Looks up what this process has not met yet. A stream that is expected to be new needs no look: the append itself
+  /// will say if it is not.
+  ///
+  /// Not streams in the caller's transaction, which may see its own new streams, and be rolled back: there the names
+  /// travel.
+  func lookUp(
+    _ appends: [StreamAppend], inTransaction: Bool,
+    _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
+  ) async throws(AppendError) {
+    var streams: [StreamName] = []
+    var subjects: Set<String> = []
+    for append in appends {
+      let isNew = append.expected.code == 0
+      if !isNew, !inTransaction, directory.entry(of: append.stream) == nil { streams.append(append.stream) }
+      guard !plaintextCategories.contains(stream: append.stream) else { continue }
+      for event in append.events {
+        let subject = event.subject ?? append.stream.description
+        if event.subject == nil, isNew { continue }
+        if keys.current(for: subject) == nil { subjects.insert(subject) }
+      }
+    }
+    guard !streams.isEmpty || !subjects.isEmpty else { return }
+    try await database { () throws(PostgreSQLError) in
+      let (connection, lease) = try await connect()
+      defer { withExtendedLifetime(lease) {} }
+      if !streams.isEmpty { try await directory.fetchIDs(of: streams, connection) }
+      if !subjects.isEmpty { try await keys.fetch(subjects: Array(subjects), connection) }
+    }
+  }
+}
