@@ -106,6 +106,7 @@ let package = Package(
         "EventStore", "EmbeddedPostgreSQL", "Outbox", "PostgreSQL", "Projections", "Replay",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "Logging", package: "swift-log"),
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
@@ -134,7 +135,9 @@ let package = Package(
       name: "ReplayTests", dependencies: ["EventStore", "PostgreSQL", "Replay", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "ProjectionsTests",
-      dependencies: ["EventStore", "EventStoreTesting", "PostgreSQL", "Projections", "Replay", "TestSupport"],
+      dependencies: [
+        "EventStore", "EventStoreTesting", "Outbox", "PostgreSQL", "Projections", "Replay", "TestSupport",
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "outbox-worker", dependencies: ["EventStore", "Outbox", "PostgreSQL"], path: "Tests/OutboxWorker",

@@ -48,7 +48,8 @@ public enum EventStoreCommandLine {
     } else {
       StandardOutput.complain(Esctl.fullMessage(for: error))
     }
-    return code.rawValue
+    // Whatever a command's validation throws.
+    return code.isSuccess ? code.rawValue : ExitStatus.usage.rawValue
   }
 
   private static func run(_ command: inout any ParsableCommand, json: Bool) async -> Int32 {

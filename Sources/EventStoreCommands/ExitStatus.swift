@@ -88,6 +88,7 @@ struct CommandFailure: Error, CustomStringConvertible {
     case let error as RowTemplateError: self.init(.usage, "usage", error.description)
     case let error as TimeFormatError: self.init(.usage, "usage", error.description)
     case let error as TimestampArgumentError: self.init(.usage, "usage", error.description)
+    case let error as InvalidCronExpression: self.init(.usage, "usage", error.description)
     case let error as InvalidName: self.init(.usage, "usage", error.description)
     case is CancellationError: self.init(.failed, "cancelled", "interrupted")
     default: self.init(.failed, "failed", "\(error)")
@@ -110,7 +111,8 @@ struct CommandFailure: Error, CustomStringConvertible {
     switch error {
     case .notFound: self.init(.notFound, "notFound", error.description)
     case .notParked: self.init(.notFound, "notParked", error.description)
-    case .exists: self.init(.conflict, "exists", error.description)
+    case .exists, .scheduleExists: self.init(.conflict, "exists", error.description)
+    case .scheduleNotFound: self.init(.notFound, "notFound", error.description)
     case .invalid: self.init(.badInput, "badInput", error.description)
     case .stopped: self.init(.failed, "groupStopped", error.description)
     case .handlersStuck: self.init(.failed, "handlersStuck", error.description)

@@ -12,6 +12,9 @@ public enum OutboxError: Error, Sendable, Hashable, CustomStringConvertible {
   case stopped(group: String, GroupFailure)
   /// So many handlers of this process have not returned long after their time, cancelled or not: it can start nothing any more.
   case handlersStuck(group: String, count: Int)
+  case scheduleNotFound(name: String)
+  /// With another event, or at another time.
+  case scheduleExists(name: String)
 
   public var description: String {
     switch self {
@@ -26,6 +29,10 @@ public enum OutboxError: Error, Sendable, Hashable, CustomStringConvertible {
     case .handlersStuck(let group, let count):
       "consumer group \(group.debugDescription): \(count) handlers have not returned long after their time-out and do not "
         + "heed cancellation; end this process"
+    case .scheduleNotFound(let name):
+      "there is no schedule \(name.debugDescription): its event has been appended, or it was cancelled, or never made"
+    case .scheduleExists(let name):
+      "there is another schedule \(name.debugDescription) already: cancel it first, or choose another name"
     }
   }
 }

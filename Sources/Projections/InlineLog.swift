@@ -1,6 +1,6 @@
 public import EventStore
 internal import FoundationEssentials
-internal import PostgreSQL
+public import PostgreSQL
 internal import Replay
 internal import Synchronization
 
@@ -11,7 +11,7 @@ internal import Synchronization
 ///
 /// Where a projection is engaged, the server refuses appends that do not come this way. Give it to an `AggregateStore` as
 /// any log.
-public struct InlineLog: EventLog {
+public struct InlineLog: TransactionalEventLog {
   private let log: PostgreSQLEventLog
   private let catalog: ProjectionCatalog
   private let code: [Definition]
@@ -56,6 +56,20 @@ public struct InlineLog: EventLog {
   public var snapshots: (any SnapshotStore)? { log.snapshots }
 
   // MARK: Appending
+
+  public var store: PostgreSQLEventLog { log }
+
+  /// Appends inside the caller's own transaction, as ``EventStore/PostgreSQLEventLog/append(_:in:)``, and applies the inline
+  /// projections in it.
+  ///
+  /// - Throws: ``EventStore/AppendError``, or an error of the database.
+  public func append(_ appends: [StreamAppend], in transaction: borrowing Transaction) async throws -> [Appended] {
+    let connection = transaction.connection
+    let own = try await connection.execute(Self.ownSettings)
+    let results = try await appendOnce(appends, in: transaction)
+    try await connection.execute(Self.settings, Parameters(own.text(0, 0), own.text(0, 1), own.text(0, 2)))
+    return results
+  }
 
   public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
     if !known.state.withLock({ $0.isInline }) {
@@ -156,8 +170,11 @@ public struct InlineLog: EventLog {
     return events.sorted { $0.position < $1.position }
   }
 
+  /// What the SQL of projections runs with.
   private static let settings = Statement(
-    "SELECT set_config('search_path', $1, true), set_config('TimeZone', 'UTC', true), set_config('jit', 'off', true)")
+    "SELECT set_config('search_path', $1, true), set_config('TimeZone', $2, true), set_config('jit', $3, true)")
+  private static let ownSettings = Statement(
+    "SELECT current_setting('search_path'), current_setting('TimeZone'), current_setting('jit')")
 
   private func apply(
     _ events: [RecordedEvent], _ build: Int, _ definition: Definition, in transaction: borrowing Transaction
@@ -165,7 +182,7 @@ public struct InlineLog: EventLog {
     let connection = transaction.connection
     let schema = "\(catalog.store.name)_\(definition.name)_\(build)"
     do {
-      try await connection.execute(Self.settings, Parameters("\(Statement.quoted(schema)), pg_temp"))
+      try await connection.execute(Self.settings, Parameters("\(Statement.quoted(schema)), pg_temp", "UTC", "off"))
       switch definition {
       case .sql(let model):
         let statements = try await statements(of: build, model, schema, on: connection)

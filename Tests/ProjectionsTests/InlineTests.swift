@@ -1,5 +1,6 @@
 import EventStore
 import FoundationEssentials
+import Outbox
 import PostgreSQL
 import Projections
 import Replay
@@ -224,6 +225,36 @@ struct InlineTests {
       await #expect(throws: AppendError.self) {
         try await log.append([Model.deposit(2)], to: "account-1", expecting: .any)
       }
+    }
+  }
+
+  @Test("in the caller's transaction, with it or not at all; and by a scheduler")
+  func inTransaction() async throws {
+    struct Undo: Error {}
+    let database = try TestDatabase.required
+    try await withInline { log, inline, _ in
+      let path = Statement("SELECT current_setting('search_path')")
+      await #expect(throws: Undo.self) {
+        try await log.withTransaction { transaction in
+          _ = try await inline.append(
+            [StreamAppend([Model.deposit(7)], to: "account-1", expecting: .noStream)], in: transaction)
+          throw Undo()
+        }
+      }
+      try await log.withTransaction { transaction in
+        let before = try await transaction.execute(path).text(0, 0)
+        _ = try await inline.append(
+          [StreamAppend([Model.deposit(8)], to: "account-1", expecting: .noStream)], in: transaction)
+        #expect(try await transaction.execute(path).text(0, 0) == before)
+      }
+      try await Schedules(log).add(Model.deposit(1), to: "account-1", .at(.now), name: "later")
+      var options = Scheduler.Options()
+      options.endsWhenNothingIsDue = true
+      try await Scheduler(log, options: options).run()
+      #expect(try await Schedules(log).status(of: "later").problem?.contains("InlineLog") == true)
+      try await database.sql("UPDATE eventstore.schedules SET look_at = now()")
+      try await Scheduler(inline, options: options).run()
+      #expect(try await rows(database) == ["account-0 11 2", "account-1 9 2"])
     }
   }
 

@@ -1,6 +1,7 @@
 -- roles: four group roles a store, <schema>_writer (append and read), <schema>_reader (read), <schema>_projector (read, and
 -- keep projections; it also needs CREATE on the database) and <schema>_consumer (read, and keep consumer groups). None can
--- change or remove an event; the first two write to no table but through the functions. Grant them to your login roles.
+-- change or remove an event; the first two write to no table but through the functions, and schedules. Grant them to your login
+-- roles.
 --
 -- Where the migrating role may not create roles, an administrator makes them first or goes without.
 DO $$
@@ -29,7 +30,8 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.horizon() TO %I', store, name);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %1$I.live_outbox_members, %1$I.is_present TO %2$I', store, name);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %1$I.live_outbox_members, %1$I.is_present, %1$I.next_occurrence TO %2$I',
+                   store, name);
   END LOOP;
 
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = writer) THEN
@@ -41,6 +43,9 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.save_snapshot TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.delete_snapshots TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.engaged_projections TO %I', store, writer);
+    -- What is scheduled is appended by a writer, too.
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.create_schedule TO %I', store, writer);
+    EXECUTE format('GRANT UPDATE, DELETE ON %I.schedules TO %I', store, writer);
   END IF;
 
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = runner) THEN

@@ -1,4 +1,4 @@
-internal import FoundationEssentials
+package import FoundationEssentials
 
 /// One stream's part of an append, as its rows want it. (A class: it passes through many hands.)
 final class SealedAppend: Sendable {
@@ -45,11 +45,11 @@ struct SealedEvent: Sendable {
 }
 
 /// A data key as the store keeps it.
-struct DataKeyRow: Sendable {
-  let id: UUID
-  let subject: String
-  let masterKeyID: String
-  let wrapped: [UInt8]
+package struct DataKeyRow: Sendable {
+  package let id: UUID
+  package let subject: String
+  package let masterKeyID: String
+  package let wrapped: [UInt8]
 }
 
 /// What the store said of one part.

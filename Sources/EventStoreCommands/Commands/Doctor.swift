@@ -81,6 +81,7 @@ struct Doctor: AsyncParsableCommand {
       try await checkMasterKey(&report, inspection)
       try await checkHorizon(&report, inspection)
       try await checkGroups(&report)
+      try await checkSchedules(&report)
     } catch let error as PostgreSQLError where error.isUnavailable {
       report.fail("server", error.description, "check EVENTSTORE_URL, and that the server runs")
     }
@@ -163,6 +164,26 @@ struct Doctor: AsyncParsableCommand {
     for (group, obstacles) in found {
       for obstacle in obstacles { report.warn("group \(group)", obstacle.finding, obstacle.advice(group)) }
       if obstacles.isEmpty { report.pass("group \(group)", "nothing keeps it from moving") }
+    }
+  }
+
+  private func checkSchedules(_ report: inout DoctorReport) async throws {
+    let schedules = try await store.withLog(.inspect) { log in try await Schedules(log).all(limit: 10_000) }
+    guard let next = schedules.first else { return }
+    let failing = schedules.filter { $0.problem != nil }
+    let overdue = schedules.filter { $0.isOverdue && $0.problem == nil }
+    for schedule in failing.prefix(5) {
+      report.warn(
+        "schedule \(schedule.name)",
+        "not appended at \(Timestamp.text(schedule.dueAt)), \(schedule.attempts) tries: \(schedule.problem ?? "")",
+        "mend that, or esctl outbox schedule cancel \(schedule.name)")
+    }
+    if !overdue.isEmpty {
+      report.warn(
+        "schedules", "\(overdue.count) overdue, the first since \(Timestamp.text(overdue[0].dueAt)): no scheduler runs",
+        "esctl outbox schedule run, or a Scheduler in a service")
+    } else if failing.isEmpty {
+      report.pass("schedules", "\(schedules.count), the next at \(Timestamp.text(next.dueAt))")
     }
   }
 

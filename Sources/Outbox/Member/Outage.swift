@@ -17,6 +17,12 @@ enum Outage {
       case .database(let error): isMeant(by: error)
       default: false
       }
+    case let error as AppendError:
+      switch error {
+      case .unavailable, .outcomeUnknown: true
+      case .database(let error): isMeant(by: error)
+      default: false
+      }
     default: false
     }
   }

@@ -37,6 +37,58 @@ extension CommandLineTests {
     }
 
     @Test(
+      "events that are appended later: made, shown, appended by two schedulers, cancelled; what is wrong is refused")
+    func schedules() async throws {
+      let esctl = try EsctlRunner(try TestDatabase.required)
+      defer { esctl.remove() }
+      func add(_ arguments: String...) async throws -> EsctlRunner.Output {
+        try await esctl(
+          ["outbox", "schedule", "add", "order-1", "--type", "order.reminded", "--data", "{\"n\":1}"] + arguments)
+      }
+      for _ in 0..<2 {
+        let added = try await add("--at", "2020-01-01", "--name", "past", "--json")
+        #expect(added.status == 0, "\(added.standardError)")
+        #expect(try added.lines.first?["dueAt"] as? String == "2020-01-01T00:00:00Z")
+      }
+      #expect(try await add("--cron", "0 18 L * *", "--time-zone", "Europe/Prague", "--name", "month-end").status == 0)
+      #expect(try await add("--in", "3600", "--name", "hour").status == 0)
+      let listed = try await esctl("outbox", "schedule", "list", "--json").lines.compactMap { $0["name"] as? String }
+      #expect(listed == ["past", "hour", "month-end"])
+      let next = try await esctl("outbox", "schedule", "show", "month-end", "--json").lines.first?["next"] as? [String]
+      #expect(next?.count == 5)
+      #expect(try await esctl("doctor", "--json").standardOutput.contains("no scheduler runs"))
+
+      async let one = esctl("outbox", "schedule", "run", "--once", "--json")
+      async let other = esctl("outbox", "schedule", "run", "--once", "--json")
+      let runs = try await [one, other]
+      #expect(runs.allSatisfy { $0.status == 0 })
+      #expect(try runs.flatMap { try $0.lines }.compactMap { $0["name"] as? String } == ["past"])
+      // The same again: the event is there.
+      #expect(try await add("--at", "2020-01-01", "--name", "past").status == 0)
+      let again = try await esctl("outbox", "schedule", "run", "--once", "--json")
+      #expect(try again.lines.first?["duplicate"] as? Bool == true)
+      #expect(try await esctl("read", "order-1", "--json").lines.count == 1)
+
+      #expect(try await esctl("outbox", "schedule", "cancel", "month-end").status == 0)
+      #expect(try await esctl("outbox", "schedule", "cancel", "month-end").status == 4)
+      let refused: [([String], Int32)] = [
+        (["--cron", "0 0 30 2 *"], 65), (["--cron", "* * * *"], 64),
+        (["--cron", "@daily", "--time-zone", "Nowhere"], 65),
+        (["--at", "soon"], 64), (["--in", "5", "--time-zone", "UTC"], 64), ([], 64),
+        (["--in", "5", "--name", "hour"], 3),
+        (["--in", "nan"], 64), (["--cron", "@daily", "--missed", "none"], 64),
+        (["--in", "5", "--metadata", "{\"schedule\":1}"], 65),
+      ]
+      for (arguments, status) in refused {
+        let output = try await esctl(
+          ["outbox", "schedule", "add", "order-1", "--type", "t", "--data", "{}"] + arguments)
+        #expect(output.status == status, "\(arguments): \(output.standardError)")
+      }
+      #expect(
+        try await esctl("outbox", "schedule", "list", "--json").lines.compactMap { $0["name"] as? String } == ["hour"])
+    }
+
+    @Test(
       "the whole life of a group by commands: made, consumed, dead letters retried and skipped, replayed, moved, removed"
     )
     func life() async throws {

@@ -16,10 +16,13 @@ struct OutboxCommand: AsyncParsableCommand {
         esctl outbox lag --watch
         esctl outbox parked fingerprints mailer             # what went wrong, by kind
         esctl outbox parked retry mailer --all
+        esctl outbox schedule add order-7 --type order.reminded --data '{}' --in 3600
       """,
     subcommands: [
       GroupsCommand.self, OutboxLag.self, OutboxMembers.self, OutboxPause.self, OutboxResume.self, OutboxSeek.self,
-      OutboxPeek.self, OutboxConsume.self, ParkedCommand.self, OutboxReplay.self, OutboxAudit.self, OutboxBench.self,
+      OutboxPeek.self, OutboxConsume.self, ParkedCommand.self, OutboxReplay.self, ScheduleCommand.self,
+      OutboxAudit.self,
+      OutboxBench.self,
     ])
 }
 

@@ -1,0 +1,179 @@
+public import EventStore
+public import FoundationEssentials
+public import Logging
+internal import PostgreSQL
+public import ServiceLifecycle
+
+/// Appends scheduled events when they are due: see ``Schedules``.
+///
+/// Run any number of them, in any number of processes: each occurrence is appended exactly once, in the transaction that moves its
+/// schedule on. The server's clock decides when; an event follows its time by a few milliseconds, or, of a schedule that was made
+/// only just before, by at most ``Options/interval``. An idle scheduler looks once in that interval.
+///
+/// An event that cannot be appended (its key is missing, an inline projection refuses it) is tried again after a second, and then
+/// after twice as long each time, five minutes at most; other schedules do not wait for it.
+public struct Scheduler: Service {
+  public struct Options: Sendable {
+    /// How long it may take until a new schedule is noticed.
+    public var interval = Duration.seconds(1)
+    /// Ends when nothing is due any more, instead of waiting.
+    public var endsWhenNothingIsDue = false
+    /// Told of each event that was appended, once that is committed.
+    public var onAppend: (@Sendable (ScheduledAppend) async -> Void)?
+    /// Told of outages and of events that could not be appended. Never of payloads.
+    public var logger = Logger(label: "scheduler") { _ in SwiftLogNoOpLogHandler() }
+
+    public init() {}
+  }
+
+  /// An occurrence that was appended.
+  public struct ScheduledAppend: Sendable, Hashable {
+    /// The schedule's name.
+    public let name: String
+    public let dueAt: Date
+    public let eventID: UUID
+    public let stream: StreamName
+    public let version: Int
+    public let position: Position
+    /// An event with this id was there already: nothing was appended.
+    public let wasDuplicate: Bool
+  }
+
+  private let log: any TransactionalEventLog
+  private let queries: ScheduleQueries
+  public var options: Options
+  /// In one transaction, at most.
+  private static let batch = 100
+
+  /// - Parameter log: The store's log; or, where it has inline projections, an `InlineLog`.
+  public init(_ log: any TransactionalEventLog, options: Options = Options()) {
+    self.log = log
+    self.options = options
+    queries = ScheduleQueries(log.store.configuration.schema)
+  }
+
+  /// Runs until the service shuts down or the task is cancelled; outages are waited out.
+  public func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      while !Task.isCancelled {
+        do {
+          let wait = try await Outage.waitOut {
+            options.logger.warning("The database is away", metadata: ["error": "\($0)"])
+          } _: {
+            try await appendDue()
+          }
+          if options.endsWhenNothingIsDue { return }
+          try await Task.sleep(for: wait)
+        } catch {
+          guard Task.isCancelled else { throw error }
+        }
+      }
+    }
+  }
+
+  /// Appends what is due now.
+  ///
+  /// - Returns: How long nothing else is.
+  private func appendDue() async throws -> Duration {
+    var pause = Duration.milliseconds(5)
+    while true {
+      try Task.checkCancellation()
+      let rows = try await log.store.pool.execute(queries.wait)
+      guard !rows.isNull(0, 0) else { return options.interval }
+      let seconds = rows.double(0, 0)
+      guard seconds <= 0 else { return min(options.interval, .seconds(seconds)) }
+      if try await appendBatch() {
+        pause = .milliseconds(5)
+      } else {
+        // What is due is in another scheduler's hands.
+        try await Task.sleep(for: pause)
+        pause = min(pause * 2, .milliseconds(200))
+      }
+    }
+  }
+
+  /// - Returns: Whether there was something to do.
+  private func appendBatch() async throws -> Bool {
+    switch try await append(atMost: Self.batch) {
+    case .nothing: return false
+    case .done(let appended): await tell(of: appended)
+    case .failed(let names, _):
+      // One of them spoils the transaction of all.
+      for _ in names {
+        switch try await append(atMost: 1) {
+        case .nothing: break
+        case .done(let appended): await tell(of: appended)
+        case .failed(let names, let error):
+          try await postpone(names[0], "\(error)") { statement, parameters in
+            try await log.store.pool.execute(statement, parameters)
+          }
+        }
+      }
+    }
+    return true
+  }
+
+  private func tell(of appended: [ScheduledAppend]) async {
+    guard let onAppend = options.onAppend else { return }
+    for one in appended { await onAppend(one) }
+  }
+
+  private enum Outcome {
+    case nothing
+    case done([ScheduledAppend])
+    case failed(names: [String], any Error)
+  }
+
+  private func append(atMost limit: Int) async throws -> Outcome {
+    var names: [String] = []
+    do {
+      return try await log.store.withTransaction { transaction in
+        let connection = transaction.connection
+        let rows = try await connection.execute(queries.due, Parameters(Int64(limit)))
+        guard !rows.isEmpty else { return .nothing }
+        let due = rows.indices.map { ScheduledEvent(rows, $0) }
+        names = due.map(\.name)
+        var appends: [StreamAppend] = []
+        var places: [StreamName: Int] = [:]
+        var moved: [(schedule: ScheduledEvent, append: Int, event: Int)] = []
+        for (schedule, event) in zip(due, try await log.store.open(due.map(\.event), on: connection)) {
+          switch event {
+          case .success(let event):
+            let (stream, occurrence) = (schedule.event.stream, schedule.occurrence(of: event))
+            let place = places[stream] ?? appends.count
+            if place == appends.count {
+              places[stream] = place
+              appends.append(StreamAppend([], to: stream, expecting: .any))
+            }
+            moved.append((schedule, place, appends[place].events.count))
+            appends[place].events.append(occurrence)
+          case .failure(let error):
+            try await postpone(schedule.name, "\(error)") { try await connection.execute($0, $1) }
+          }
+        }
+        guard !moved.isEmpty else { return .done([]) }
+        try await connection.execute(queries.move, Parameters(BinaryArray(moved.map(\.schedule.name))))
+        // Last: readers of the log wait for a transaction that has appended.
+        let appended = try await log.append(appends, in: transaction)
+        return .done(
+          moved.map { schedule, append, event in
+            ScheduledAppend(
+              name: schedule.name, dueAt: schedule.dueAt, eventID: appends[append].events[event].id,
+              stream: schedule.event.stream, version: appended[append].firstVersion + event,
+              position: appended[append].positions[event], wasDuplicate: appended[append].wasDuplicate)
+          })
+      }
+    } catch {
+      guard !names.isEmpty, !Task.isCancelled, !Outage.isMeant(by: error) else { throw error }
+      return .failed(names: names, error)
+    }
+  }
+
+  private func postpone(
+    _ name: String, _ problem: String, _ execute: (Statement, Parameters) async throws -> Rows
+  ) async throws {
+    options.logger.error(
+      "A scheduled event could not be appended", metadata: ["schedule": "\(name)", "problem": "\(problem)"])
+    _ = try await execute(queries.postpone, Parameters(name, problem))
+  }
+}
