@@ -31,6 +31,7 @@ public final class InMemoryEventLog: EventLog {
   // MARK: Appending
 
   public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
+    let appends = TraceContext.carried(appends, by: nil)
     if Task.isCancelled { throw .cancelled }
     try AppendChecks.check(appends, maximumPayloadBytes: maximumPayloadBytes)
     let time = Self.rounded(now())

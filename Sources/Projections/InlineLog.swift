@@ -117,6 +117,7 @@ public struct InlineLog: TransactionalEventLog {
     _ appends: [StreamAppend], in transaction: borrowing Transaction
   ) async throws -> [Appended] {
     let connection = transaction.connection
+    let appends = TraceContext.carried(appends, by: log.configuration.tracer)
     // First: which ones there are does not change any more until the end of the transaction.
     let engaged = try await connection.execute(catalog.queries.engaged)
     let results = try await log.append(appends, in: transaction)

@@ -46,7 +46,7 @@ package enum AppendChecks {
   /// shredded), everything else decides.
   package static func isSame(_ event: EventData, _ recorded: RecordedEvent) -> Bool {
     guard event.id == recorded.id, event.type == recorded.type, event.schemaVersion == recorded.schemaVersion,
-      event.metadata == recorded.metadata,
+      event.metadata.isSame(as: recorded.metadata),
       event.occurredAt?.microsecondsSince2000 == recorded.occurredAt?.microsecondsSince2000
     else { return false }
     switch recorded.payload {

@@ -1,5 +1,6 @@
 public import Logging
 public import PostgreSQL
+public import Tracing
 
 /// Where a store is, how its payloads are protected, and its limits.
 public struct EventLogConfiguration: Sendable {
@@ -33,6 +34,10 @@ public struct EventLogConfiguration: Sendable {
 
   /// Told of lost connections and of what is tried again. Never of a payload or a key. Default: nobody.
   public var logger = Logger(label: "eventstore") { _ in SwiftLogNoOpLogHandler() }
+
+  /// Carries trace contexts: from whoever appends into the event's metadata, and from there to handlers of consumer groups. Default:
+  /// that of `InstrumentationSystem`, where one was set up.
+  public var tracer: (any Tracer)?
 
   public enum Encryption: Sendable {
     /// Payloads are sealed under keys that the keyring's active master key wraps.

@@ -42,8 +42,10 @@ extension PostgreSQLEventLog {
   package func keep(
     _ event: EventData, for stream: StreamName, on connection: Connection
   ) async throws(AppendError) -> (KeptEvent, DataKeyRow?) {
-    let append = StreamAppend([event], to: stream, expecting: .any)
-    let sealed = try await seal([append], inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }[0]
+    let appends = TraceContext.carried(
+      [StreamAppend([event], to: stream, expecting: .any)], by: configuration.tracer)
+    let event = appends[0].events[0]
+    let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }[0]
     let kept = KeptEvent(
       id: event.id, stream: stream, type: event.type, schemaVersion: event.schemaVersion, occurredAt: event.occurredAt,
       metadata: event.metadata, subject: event.subject, envelope: sealed.events[0].envelope)

@@ -51,6 +51,30 @@ public struct Metadata: Hashable, Sendable {
   /// For bytes that come from the store.
   package init(trusted json: [UInt8]) { self.json = json }
 
+  /// With further members, whose keys it must not have.
+  package func adding(_ members: [(key: String, value: String)]) -> Metadata {
+    var writer = JSONWriter(capacity: json.count + 32 + members.reduce(0) { $0 + $1.key.count + $1.value.count + 6 })
+    // An object without white space around it: it ends with its brace.
+    writer.append(raw: isEmpty ? [UInt8(ascii: "{")] : Array(json.dropLast()))
+    for (index, member) in members.enumerated() {
+      if index > 0 || !isEmpty { writer.append(raw: ",") }
+      writer.append(key: member.key)
+      writer.append(member.value)
+    }
+    writer.append(raw: "}")
+    return Metadata(trusted: writer.take())
+  }
+
+  /// Whether they say the same, apart from which trace they belong to: an append that is tried again may be part of another.
+  package func isSame(as other: Metadata) -> Bool {
+    func members(_ metadata: Metadata) -> [String: ArraySlice<UInt8>] {
+      guard !metadata.isEmpty, let members = try? JSONText.topLevelMembers(of: metadata.json) else { return [:] }
+      return Dictionary(members.map { ($0.key, metadata.json[$0.value]) }, uniquingKeysWith: { $1 })
+        .filter { !TraceContext.keys.contains($0.key) }
+    }
+    return self == other || members(self) == members(other)
+  }
+
   public var isEmpty: Bool { json.isEmpty }
 
   public var correlationID: String? { self["correlationId"] }

@@ -4,6 +4,7 @@ internal import Synchronization
 
 extension PostgreSQLEventLog {
   public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
+    let appends = TraceContext.carried(appends, by: configuration.tracer)
     let sealed = try await patiently { () throws(AppendError) in
       try await seal(appends) { () throws(PostgreSQLError) in
         let lease = try await pool.lease()
@@ -46,6 +47,7 @@ extension PostgreSQLEventLog {
     _ appends: [StreamAppend], in transaction: borrowing Transaction
   ) async throws(AppendError) -> [Appended] {
     let connection = transaction.connection
+    let appends = TraceContext.carried(appends, by: configuration.tracer)
     let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }
     // What it says of new streams and keys is not learned: the transaction may be rolled back.
     let verdicts = try await database { () throws(PostgreSQLError) in

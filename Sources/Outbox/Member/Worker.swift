@@ -8,6 +8,13 @@ struct Worker: Sendable {
   let member: Member
   let handler: GroupConsumer.Handler
   let calls = TimedCalls()
+  let span: HandlerSpan
+
+  init(member: Member, handler: GroupConsumer.Handler) {
+    self.member = member
+    self.handler = handler
+    span = HandlerSpan(member.log)
+  }
 
   /// Events between two rests of a worker.
   private static let turn = 16
@@ -76,10 +83,12 @@ struct Worker: Sendable {
     if let timeout = run.group.policy.timeout {
       let call = TimedCall(seconds: timeout, now: CursorRun.now)
       guard let delivery = started.delivery(of: entry, call) else { return }
-      result = await calls.run(call) { try await handler(delivery) }
+      result = await calls.run(call) { try await span.around(delivery) { try await handler(delivery) } }
     } else {
       guard let delivery = started.delivery(of: entry, nil) else { return }
-      do { result = .success(try await handler(delivery)) } catch { result = .failure(error) }
+      do { result = .success(try await span.around(delivery) { try await handler(delivery) }) } catch {
+        result = .failure(error)
+      }
     }
     run.finish(started.flight, await member.outcome(of: result, entry, run))
   }
@@ -125,9 +134,11 @@ struct Worker: Sendable {
     guard deliveries.count == entries.count else { return }
     let result: Result<[Disposition], any Error>
     if let call {
-      result = await calls.run(call) { try await handler(deliveries) }
+      result = await calls.run(call) { try await span.around(deliveries) { try await handler(deliveries) } }
     } else {
-      do { result = .success(try await handler(deliveries)) } catch { result = .failure(error) }
+      do { result = .success(try await span.around(deliveries) { try await handler(deliveries) }) } catch {
+        result = .failure(error)
+      }
     }
     var place = 0
     for started in batch {
@@ -211,7 +222,7 @@ struct Worker: Sendable {
     guard let delivery = entry.0.delivery(of: entry.1, nil) else { return }
     let disposition: Disposition
     do {
-      disposition = try await handler(delivery, transaction)
+      disposition = try await span.around(delivery) { try await handler(delivery, transaction) }
     } catch {
       // The trouble of this connection is not the event's; nor is what an event before it has left behind.
       if transaction.connection.failure != nil || Task.isCancelled { throw error }

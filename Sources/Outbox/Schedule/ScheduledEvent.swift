@@ -28,7 +28,10 @@ struct ScheduledEvent {
   func occurrence(of event: EventData) -> EventData {
     var event = event
     if isRecurring { event.id = Self.id(of: event.id, at: dueAt) }
-    event.metadata = metadata
+    event.metadata = event.metadata.adding([
+      (Self.nameKey, name),
+      (Self.timeKey, dueAt.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))),
+    ])
     return event
   }
 
@@ -37,23 +40,5 @@ struct ScheduledEvent {
     var bytes = withUnsafeBytes(of: event.uuid) { Array($0) }
     withUnsafeBytes(of: time.microsecondsSince2000.bigEndian) { bytes += $0 }
     return .v8(digestOf: bytes)
-  }
-
-  private var metadata: Metadata {
-    var writer = JSONWriter(capacity: event.metadata.json.count + 96)
-    // A JSON object without white space: it ends with its brace.
-    if event.metadata.isEmpty {
-      writer.append(raw: "{")
-    } else {
-      writer.append(raw: Array(event.metadata.json.dropLast()))
-      writer.append(raw: ",")
-    }
-    writer.append(key: Self.nameKey)
-    writer.append(name)
-    writer.append(raw: ",")
-    writer.append(key: Self.timeKey)
-    writer.append(dueAt.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
-    writer.append(raw: "}")
-    return Metadata(trusted: writer.take())
   }
 }

@@ -153,7 +153,7 @@ public struct Schedules: Sendable {
       case .success(let kept) = try await log.open([ScheduledEvent(rows, 0).event], on: connection)[0],
       kept.id == event.id || status.recurrence != nil, kept.type == event.type,
       kept.schemaVersion == event.schemaVersion,
-      kept.payload == event.payload, kept.metadata == event.metadata, kept.subject == event.subject,
+      kept.payload == event.payload, kept.metadata.isSame(as: event.metadata), kept.subject == event.subject,
       kept.occurredAt?.microsecondsSince2000 == event.occurredAt?.microsecondsSince2000
     else { throw OutboxError.scheduleExists(name: name) }
     return status
