@@ -22,6 +22,9 @@ public struct GroupConsumer: Service {
     /// Events that are handled at a time, at most; of each key one. A handler of batches has two of them at a time, one in
     /// transactions one.
     public var concurrency = max(16, 8 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    /// Instead: between the least and the most of these, as many as are worth it, found from how long the handlers take while there
+    /// is enough to do. Only of a handler of single events.
+    public var automaticConcurrency: ClosedRange<Int>?
     /// Events in memory that wait or are in flight, at most.
     public var window = 4_000
     /// How long a consumer that hangs keeps its shards. One that has died loses them at once.
@@ -123,6 +126,9 @@ public struct GroupConsumer: Service {
     self.group = group
     self.options = options
     self.options.concurrency = max(1, options.concurrency)
+    self.options.automaticConcurrency = options.automaticConcurrency.map {
+      max(1, $0.lowerBound)...max(1, $0.upperBound)
+    }
     self.options.window = max(16, options.window)
     self.options.lease = max(.milliseconds(200), options.lease)
     self.handler = handler
@@ -133,7 +139,9 @@ public struct GroupConsumer: Service {
   /// - Throws: ``OutboxError``: `notFound`; `stopped` and `handlersStuck`, see there. An error of the database that is not one of
   ///   its absence.
   public func run() async throws {
-    let member = Member(groups, group, options)
+    var slots: Slots?
+    if case .each = handler { slots = options.automaticConcurrency.map { Slots($0) } }
+    let member = Member(groups, group, options, slots)
     do {
       try await withGracefulShutdownHandler {
         try await member.work(handler)

@@ -174,4 +174,34 @@ struct ConsumerTests {
       #expect(try await database.number("SELECT count(DISTINCT position) FROM effects") == 599)
     }
   }
+
+  @Test("automatic concurrency: never more than the most, and more than at first where that is worth it")
+  func automatic() async throws {
+    try await TestDatabase.required.withLog { log in
+      for stream in 0..<200 {
+        try await log.append(
+          (0..<100).map { _ in EventData(type: "made", payload: .json("{}")) }, to: try StreamName("item-\(stream)"),
+          expecting: .noStream)
+      }
+      try await ConsumerGroups(log).create(ConsumerGroup("auto"))
+      let ledger = Ledger()
+      var options = GroupConsumer.Options()
+      options.automaticConcurrency = 2...24
+      let consumer = GroupConsumer(log, "auto", options: options) { delivery in
+        ledger.begin(delivery)
+        // It only waits: there is room for any number.
+        try await Task.sleep(for: .milliseconds(5))
+        ledger.end(delivery, isOver: true)
+        return .ack
+      }
+      try await withConsumers([consumer]) {
+        try await eventually("it grows", within: 60) { ledger.mostAtOnce > 16 }
+        try await eventually("it says so", within: 60) {
+          try await ConsumerGroups(log).members(of: "auto").first?.status.concurrency ?? 0 > 8
+        }
+      }
+      #expect(ledger.mostAtOnce <= 24)
+      #expect(ledger.problems == [])
+    }
+  }
 }

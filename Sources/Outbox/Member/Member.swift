@@ -44,13 +44,16 @@ final class Member: Sendable {
   /// … and here.
   let beats = Hints()
   let meter = Meter()
+  /// `nil`: as many as there are workers.
+  let slots: Slots?
 
   var log: PostgreSQLEventLog { groups.log }
   var queries: OutboxQueries { groups.queries }
 
-  init(_ groups: ConsumerGroups, _ group: String, _ options: GroupConsumer.Options) {
+  init(_ groups: ConsumerGroups, _ group: String, _ options: GroupConsumer.Options, _ slots: Slots?) {
     self.groups = groups
     self.options = options
+    self.slots = slots
     state = Mutex(State(group: ConsumerGroup(group)))
     presence = Presence(groups.log.configuration.connection, lock: groups.queries.presenceLock)
   }
@@ -75,6 +78,14 @@ final class Member: Sendable {
 
   /// - Parameter run: Only of this one.
   func start(upTo count: Int = 1, of one: CursorRun? = nil) -> Started? {
+    guard let slots else { return startAny(upTo: count, of: one) }
+    guard slots.take() else { return nil }
+    if let started = startAny(upTo: count, of: one) { return started }
+    slots.putBack()
+    return nil
+  }
+
+  private func startAny(upTo count: Int, of one: CursorRun?) -> Started? {
     let (runs, first, interval) = state.withLock { state -> ([CursorRun], Int, Int64) in
       guard !state.runs.isEmpty, !state.isPaused, !state.hasStopped, !state.isLeaving else { return ([], 0, 0) }
       let now = CursorRun.now
@@ -245,7 +256,7 @@ final class Member: Sendable {
       status.waiting += figures.waiting
       status.keysBehind += figures.keysBehind
     }
-    status.concurrency = options.concurrency
+    status.concurrency = slots?.limit ?? options.concurrency
     status.isBreakerOpen = state.withLock { CursorRun.now < $0.breakerOpenUntil }
     return status.json
   }

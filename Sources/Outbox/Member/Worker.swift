@@ -21,7 +21,8 @@ struct Worker: Sendable {
 
   var count: Int {
     switch handler {
-    case .each: member.options.concurrency
+    case .each:
+      (member.slots == nil ? nil : member.options.automaticConcurrency?.upperBound) ?? member.options.concurrency
     // A batch is many events at a time as it is.
     case .batch: 2
     // One transaction a cursor at a time, since each moves it.
@@ -35,9 +36,16 @@ struct Worker: Sendable {
       var count = 0
       while let started = await member.next() {
         // Not every one: looking at the clock costs as much as a short handler.
-        let began = count.isMultiple(of: Self.turn) ? CursorRun.now : nil
-        await handle(started, handler)
-        if let began { member.meter.took(CursorRun.now - began) }
+        let began = member.slots != nil || count.isMultiple(of: Self.turn) ? CursorRun.now : nil
+        let isWell = await handle(started, handler)
+        if let began {
+          let now = CursorRun.now
+          member.meter.took(now - began)
+          if let slots = member.slots {
+            slots.ended(after: now - began, failed: !isWell, now: now)
+            member.startable.fire()
+          }
+        }
         count += 1
         // A handler that never waits would keep the books from being kept.
         if count.isMultiple(of: Self.turn) { await Task.yield() }
@@ -71,26 +79,30 @@ struct Worker: Sendable {
 
   // MARK: One by one
 
+  /// - Returns: Whether it was handled.
   private func handle(
     _ started: Member.Started, _ handler: @escaping @Sendable (Delivery) async throws -> Disposition
-  ) async {
+  ) async -> Bool {
     let (entry, run) = (started.flight.first, started.run)
     if await member.hasExpired(entry, started) {
       run.finish(started.flight, .done)
-      return
+      return true
     }
     let result: Result<Disposition, any Error>
     if let timeout = run.group.policy.timeout {
       let call = TimedCall(seconds: timeout, now: CursorRun.now)
-      guard let delivery = started.delivery(of: entry, call) else { return }
+      guard let delivery = started.delivery(of: entry, call) else { return false }
       result = await calls.run(call) { try await span.around(delivery) { try await handler(delivery) } }
     } else {
-      guard let delivery = started.delivery(of: entry, nil) else { return }
+      guard let delivery = started.delivery(of: entry, nil) else { return false }
       do { result = .success(try await span.around(delivery) { try await handler(delivery) }) } catch {
         result = .failure(error)
       }
     }
-    run.finish(started.flight, await member.outcome(of: result, entry, run))
+    let outcome = await member.outcome(of: result, entry, run)
+    run.finish(started.flight, outcome)
+    if case .done = outcome { return true }
+    return false
   }
 
   // MARK: Many at once

@@ -36,18 +36,32 @@ struct OutboxConsume: AsyncParsableCommand {
   @Flag(help: "End when everything that is in the log now is handled, given up or held.")
   var untilEmpty = false
 
-  @Option(help: ArgumentHelp("Events at a time, at most; of each key one.", valueName: "count"))
-  var concurrency: Int?
+  @Option(
+    help: ArgumentHelp(
+      """
+      Events at a time, at most; of each key one. LEAST-MOST: as many as are worth it, found from how long they take. Default: 8 with \
+      --exec.
+      """, valueName: "count"))
+  var concurrency: String?
 
   @Option(help: ArgumentHelp("How long a consumer that hangs keeps its shards.", valueName: "seconds"))
   var lease = 5.0
 
   func validate() throws {
-    if let concurrency, !(1...10_000).contains(concurrency) {
-      throw ValidationError("--concurrency: expected 1 to 10000")
-    }
+    _ = try concurrencyRange
     guard (1...3600).contains(lease) else { throw ValidationError("--lease: expected 1 to 3600 seconds") }
     guard exec == nil || !ackAll else { throw ValidationError("give --exec or --ack-all, not both") }
+  }
+
+  private var concurrencyRange: ClosedRange<Int>? {
+    get throws {
+      guard let concurrency else { return nil }
+      let ends = concurrency.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
+      guard (1...2).contains(ends.count), ends.allSatisfy((1...10_000).contains), ends[0] <= ends[ends.count - 1] else {
+        throw ValidationError("--concurrency \(concurrency): expected 1 to 10000, or two of these as 4-64")
+      }
+      return ends[0]...ends[ends.count - 1]
+    }
   }
 
   func run() async throws {
@@ -56,7 +70,12 @@ struct OutboxConsume: AsyncParsableCommand {
         .badInput, "noSuchCommand", "--exec: /bin/sh cannot find the command in \(exec.debugDescription)")
     }
     var options = GroupConsumer.Options()
-    if let concurrency { options.concurrency = concurrency } else if exec != nil { options.concurrency = 8 }
+    if let range = try concurrencyRange {
+      options.concurrency = range.upperBound
+      if range.count > 1 { options.automaticConcurrency = range }
+    } else if exec != nil {
+      options.concurrency = 8
+    }
     options.lease = .seconds(lease)
     options.endsWhenEmpty = untilEmpty
     options.endsWhenStopped = untilEmpty
