@@ -24,9 +24,10 @@ build: setup ## Builds esctl for release, in .build/release.
 demo: build ## Shows what the store does, on a PostgreSQL of its own.
 	.build/release/esctl demo $(ARGUMENTS)
 
-test: setup ## Builds and runs all tests, on a PostgreSQL of their own.
-	swift build --build-tests
-	swift test --skip-build $(ARGUMENTS)
+test: ## Builds and runs all tests, on a PostgreSQL (and a Redis, and a NATS) of their own.
+	@scripts/setup.sh --relays
+	swift build --build-tests $$(scripts/traits.sh)
+	swift test --skip-build $$(scripts/traits.sh) $(ARGUMENTS)
 
 lint: ## Checks the format of Swift, SQL and shell files; changes nothing.
 	@scripts/lint.sh $(SWIFT_FILES)

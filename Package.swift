@@ -19,11 +19,17 @@ let package = Package(
     .library(name: "Projections", targets: ["Projections"]),
     .library(name: "Outbox", targets: ["Outbox"]),
     .library(name: "Webhooks", targets: ["Webhooks"]),
+    .library(name: "RedisRelay", targets: ["RedisRelay"]),
+    .library(name: "NATSRelay", targets: ["NATSRelay"]),
     .library(name: "PostgreSQL", targets: ["PostgreSQL"]),
     .library(name: "EmbeddedPostgreSQL", targets: ["EmbeddedPostgreSQL"]),
     .library(name: "EventStoreTesting", targets: ["EventStoreTesting"]),
     .library(name: "EventStoreCommands", targets: ["EventStoreCommands"]),
     .executable(name: "esctl", targets: ["esctl"]),
+  ],
+  traits: [
+    .trait(name: "Redis", description: "RedisRelay, over hiredis (libhiredis-dev)."),
+    .trait(name: "NATS", description: "NATSRelay, over the NATS C client (libnats-dev)."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -40,6 +46,10 @@ let package = Package(
     .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+
+    // Found by the linker, and only where their trait is on: nobody is told of libraries that he does not use.
+    .systemLibrary(name: "CHiredis"),
+    .systemLibrary(name: "CNATS"),
 
     // schema/*.sql becomes `SQL`, an enum of string constants, at build time.
     .executableTarget(name: "embed-sql", swiftSettings: settings),
@@ -89,6 +99,14 @@ let package = Package(
       plugins: ["EmbedSQL"]),
     // Apart from Outbox, so that nobody links an HTTP client who sends nothing.
     .target(name: "Webhooks", dependencies: ["CSodium", "EventStore", "Outbox"], swiftSettings: settings),
+    .target(
+      name: "RedisRelay",
+      dependencies: ["EventStore", "Outbox", .target(name: "CHiredis", condition: .when(traits: ["Redis"]))],
+      swiftSettings: settings),
+    .target(
+      name: "NATSRelay",
+      dependencies: ["EventStore", "Outbox", .target(name: "CNATS", condition: .when(traits: ["NATS"]))],
+      swiftSettings: settings),
     .target(
       name: "EmbeddedPostgreSQL",
       dependencies: [
@@ -156,6 +174,16 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "WebhooksTests", dependencies: ["EventStore", "Outbox", "TestSupport", "Webhooks"], swiftSettings: settings),
+    .testTarget(
+      name: "RedisRelayTests", dependencies: ["EventStore", "Outbox", "RedisRelay", "TestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "NATSRelayTests",
+      dependencies: [
+        "EventStore", "NATSRelay", "Outbox", "TestSupport",
+        .target(name: "CNATS", condition: .when(traits: ["NATS"])),
+      ],
+      swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",
       dependencies: ["EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl"],

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and this machine lacks. Says what it runs; does nothing, in a few
 # milliseconds, when everything is there.
+#
+#   setup.sh            what everyone needs
+#   setup.sh --relays   and what the relays and their tests need: hiredis and the NATS C client, Redis, NATS. Where the system
+#                       has no such packages, it goes without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +15,12 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 have_tools() { command -v make && command -v cc && command -v pkg-config; } >/dev/null 2>&1
 
 have_libraries() { pkg-config --exists 'libpq' 'libsodium >= 1.0.18' 'libzstd >= 1.4.0' 2>/dev/null; }
+
+have_relays() {
+  pkg-config --exists hiredis libnats 2>/dev/null &&
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v redis-server >/dev/null 2>&1 &&
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server >/dev/null 2>&1
+}
 
 # The same places in which the store looks for a server.
 have_server() {
@@ -60,6 +70,14 @@ install_debian() {
   as_root "$line postgresql libpq-dev libsodium-dev libzstd-dev pkg-config make gcc libc6-dev"
 }
 
+# Their packages would start servers for the whole system; the tests start their own.
+install_relays_debian() {
+  local policy=/usr/sbin/policy-rc.d line='export DEBIAN_FRONTEND=noninteractive'
+  [[ -e $policy ]] || line+=" && printf '#!/bin/sh\\nexit 101\\n' >$policy && chmod +x $policy && trap 'rm -f $policy' EXIT"
+  line+=' && apt-get update -q && apt-get install -q -y --no-install-recommends'
+  as_root "$line libhiredis-dev libnats-dev redis-server nats-server"
+}
+
 install_fedora() {
   as_root 'dnf install -y postgresql-server libpq-devel libsodium-devel libzstd-devel pkgconf-pkg-config make gcc'
 }
@@ -91,6 +109,14 @@ if ! { have_tools && have_libraries && have_server; }; then
     exit 1
   }
   say "done"
+fi
+
+if [[ ${1:-} == --relays ]] && ! have_relays; then
+  say "missing: hiredis, the NATS C client, redis-server or nats-server; installing"
+  if command -v apt-get >/dev/null 2>&1; then
+    install_relays_debian || say "these packages cannot be installed here"
+  fi
+  have_relays || say "going without the tests of those relays that lack something (see scripts/traits.sh)"
 fi
 
 have_swift || {

@@ -37,8 +37,9 @@ public enum Disposition: Sendable, Hashable {
   case skip
   /// It failed, and is to come again: after this time, in seconds, or as the group's policy says.
   case retry(after: Double? = nil, reason: String)
-  /// It comes again after this time, in seconds; this try does not count: the other side had enough for now.
-  case throttle(after: Double)
+  /// It comes again after this time, in seconds; this try does not count: the other side had enough for now, or is away. Many of these
+  /// in a row open the breaker, as failures do.
+  case throttle(after: Double, reason: String? = nil)
   /// It will never go well: make it a dead letter at once.
   case park(reason: String)
   /// Something is wrong with the consumer, not with the event: the group stops before it.

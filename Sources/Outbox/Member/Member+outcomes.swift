@@ -75,7 +75,13 @@ extension Member {
       meter.handled()
       handled(well: true)
       return .done
-    case .throttle(let seconds): return .postponed(.seconds(max(0.001, Self.sane(seconds))))
+    case .throttle(let seconds, let reason):
+      handled(well: false)
+      if let reason {
+        options.logger.warning(
+          "An event comes again later", metadata: ["group": "\(run.group.name)", "reason": "\(reason)"])
+      }
+      return .postponed(.seconds(max(0.001, Self.sane(seconds))))
     case .park(let reason):
       // The event's fault, not that of what its handler needs.
       handled(well: true)

@@ -5,8 +5,10 @@ public import EventStore
 /// An event is acknowledged when the other side has confirmed it, so each arrives at least once; those of one key in order, since the
 /// next is sent after the one before it was confirmed. The event's id is the same each time: the other side can tell a repetition.
 public protocol Relay: Sendable {
-  /// Events that ``forward(_:)`` is given at a time, at most: of different keys.
+  /// Events that ``forward(_:)`` is given at a time, at most …
   var mostAtOnce: Int { get }
+  /// … and of one key. More than one only where it sends them in order, and leaves off a key at the first that is not confirmed.
+  var mostPerKey: Int { get }
 
   /// Sends events, and returns when the other side has answered.
   ///
@@ -17,6 +19,7 @@ public protocol Relay: Sendable {
 
 extension Relay {
   public var mostAtOnce: Int { 1 }
+  public var mostPerKey: Int { 1 }
 }
 
 extension GroupConsumer {
@@ -28,7 +31,8 @@ extension GroupConsumer {
       }
       return
     }
-    self.init(log, group, batches: BatchLimits(size: relay.mostAtOnce), options: options) { deliveries in
+    self.init(log, group, batches: BatchLimits(size: relay.mostAtOnce, perKey: relay.mostPerKey), options: options) {
+      deliveries in
       try await relay.forward(deliveries)
     }
   }

@@ -1,0 +1,104 @@
+#if Redis
+  public import EventStore
+  internal import FoundationEssentials
+  public import Outbox
+
+  /// Adds each event to a stream of a Redis server, as a CloudEvent. (Package trait `Redis`; needs hiredis.)
+  ///
+  /// An entry has the fields `id` (the event's, the same each time), `key` (what it is ordered by), `traceparent` where there is one,
+  /// and `event`: the CloudEvent in JSON. Events that travel together are added by one `MULTI … EXEC`, all or none. An answer that is
+  /// lost makes them come again: a reader tells by `id`.
+  ///
+  /// What Redis confirms survives its crash with `appendonly yes` and `appendfsync always` only; ``Options/replicas`` waits for
+  /// replicas, too.
+  ///
+  /// While the server is away, or says that it can take nothing now (no memory, loading, a replica), events wait and no attempt is
+  /// counted. Another error (no permission, no stream) stops the group: it is no event's fault.
+  public struct RedisRelay: Relay {
+    public struct Options: Sendable {
+      /// Events in one transaction, at most.
+      public var batch = 100
+      /// Trim streams to about so many entries: `MAXLEN ~`.
+      public var maximumLength: Int?
+      /// Wait until so many replicas have it: `WAIT`.
+      public var replicas = 0
+      /// How long the server may take to answer, in seconds.
+      public var timeout = 5.0
+
+      public init() {}
+    }
+
+    private let connection: RedisConnection
+    private let source: String
+    private let options: Options
+    private let stream: @Sendable (Delivery) -> String
+
+    /// - Parameters:
+    ///   - source: Of the CloudEvents: which store.
+    ///   - stream: The Redis stream that an event goes to; all events of a key to the same one. Default: `events:` and the category.
+    public init(
+      _ server: RedisServer, source: String, options: Options = Options(),
+      stream: @escaping @Sendable (Delivery) -> String = { "events:\($0.event.stream.category)" }
+    ) {
+      connection = RedisConnection(server, timeout: max(0.1, options.timeout))
+      self.source = source
+      self.options = options
+      self.stream = stream
+    }
+
+    public var mostAtOnce: Int { max(2, options.batch) }
+    public var mostPerKey: Int { mostAtOnce }
+
+    public func forward(_ deliveries: [Delivery]) async throws -> [Disposition] {
+      var commands: [[String]] = []
+      for delivery in deliveries {
+        do {
+          commands.append(try command(delivery))
+        } catch {
+          // A key that is not here is no event's fault. What is before it in the batch is sent first.
+          guard commands.isEmpty else { break }
+          return [.stop(reason: "its payload cannot be opened: \(error)")]
+        }
+      }
+      let replies: [RedisReply]
+      do {
+        replies = try await connection.run(
+          [["MULTI"]] + commands + [["EXEC"]]
+            + (options.replicas > 0 ? [["WAIT", "\(options.replicas)", "\(Int(options.timeout * 900))"]] : []))
+      } catch let error as RedisUnavailable {
+        throw DeliveryFailure(.throttle(after: 1, reason: "Redis: \(error.problem)"))
+      }
+      guard case .list(let added) = replies[commands.count + 1] else {
+        // One was refused before anything was done, so nothing was: its answer says why.
+        let errors = replies.compactMap { if case .error(let answer) = $0 { answer } else { nil } }
+        return commands.map { _ in Self.disposition(errors.first ?? "the transaction was not done") }
+      }
+      if options.replicas > 0, case .integer(let count) = replies[commands.count + 2], count < options.replicas {
+        throw DeliveryFailure(.throttle(after: 1, reason: "Redis: \(count) of \(options.replicas) replicas have it"))
+      }
+      return added.map { reply in
+        if case .error(let answer) = reply { Self.disposition(answer) } else { .ack }
+      }
+    }
+
+    private func command(_ delivery: Delivery) throws -> [String] {
+      let event = try CloudEvent(delivery, source: source)
+      var command = ["XADD", stream(delivery)]
+      if let length = options.maximumLength { command += ["MAXLEN", "~", "\(length)"] }
+      command += ["*", "id", event.id, "key", delivery.key]
+      if let traceparent = delivery.event.metadata.traceparent { command += ["traceparent", traceparent] }
+      return command + ["event", String(decoding: event.json, as: UTF8.self)]
+    }
+
+    /// What the server says of itself and not of the event, by the first word of its answer.
+    private static let passing: Set<String> = [
+      "OOM", "LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF",
+    ]
+
+    private static func disposition(_ answer: String) -> Disposition {
+      let kind = answer.prefix { $0 != " " }
+      return passing.contains(String(kind))
+        ? .throttle(after: 1, reason: "Redis: \(answer)") : .stop(reason: "Redis refuses it: \(answer)")
+    }
+  }
+#endif
