@@ -36,9 +36,8 @@ struct ScheduleTests {
       let schedules = Schedules(log)
       let id = UUID.v7()
       let event = event("walrus", id: id, metadata: Metadata(correlationID: "c-1", traceparent: "00-1"))
-      let time = Date.now.addingTimeInterval(0.4)
-      let status = try await schedules.add(event, to: "order-1", .at(time), name: "wait")
-      #expect(status.name == "wait" && status.stream == "order-1" && status.eventID == id && status.recurrence == nil)
+      let made = try await schedules.add(event, to: "order-1", .at(.now.addingTimeInterval(3600)), name: "wait")
+      #expect(made.name == "wait" && made.stream == "order-1" && made.eventID == id && made.recurrence == nil)
       // Nowhere in the clear.
       let clear = try await database.number(
         "SELECT count(*) FROM eventstore.schedules s WHERE position('walrus' in s::text) > 0 OR position('walrus'::bytea in s.data) > 0"
@@ -46,6 +45,10 @@ struct ScheduleTests {
       #expect(clear == 0)
       try await runOnce(log)
       #expect(try await all(log).isEmpty)
+      // An hour later.
+      try await database.sql(
+        "UPDATE eventstore.schedules SET due_at = clock_timestamp() + '0.2 s', look_at = clock_timestamp() + '0.2 s'")
+      let status = try await schedules.status(of: "wait")
       let scheduler = Task { try await Scheduler(log).run() }
       try await eventually("appended") { try await log.version(of: "order-1") == 1 }
       scheduler.cancel()
@@ -60,7 +63,7 @@ struct ScheduleTests {
           == status.dueAt.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
       await #expect(throws: OutboxError.scheduleNotFound(name: "wait")) { try await schedules.status(of: "wait") }
       // The same again, as after a lost answer: it is due at once, and was there already.
-      try await schedules.add(event, to: "order-1", .at(time), name: "wait")
+      try await schedules.add(event, to: "order-1", .at(status.dueAt), name: "wait")
       try await runOnce(log)
       #expect(try await all(log).count == 1)
       #expect(try await schedules.all().isEmpty)
