@@ -148,23 +148,24 @@ struct ScheduleTests {
     let database = try TestDatabase.required
     try await database.withLog { log in
       let schedules = Schedules(log)
-      let hourly = try CronExpression("@hourly")
-      try await schedules.add(event("a"), to: "one-1", .cron(hourly, missed: .one), name: "one")
-      try await schedules.add(event("b"), to: "each-1", .cron(hourly), name: "each")
+      // So that no occurrence comes while the test runs.
+      let yearly = try CronExpression("@yearly")
+      try await schedules.add(event("a"), to: "one-1", .cron(yearly, missed: .one), name: "one")
+      try await schedules.add(event("b"), to: "each-1", .cron(yearly), name: "each")
       let end = try await schedules.status(of: "each").dueAt
-      try await schedules.add(event("c"), to: "end-1", .cron(hourly, until: end), name: "end")
+      try await schedules.add(event("c"), to: "end-1", .cron(yearly, until: end), name: "end")
       try await database.sql(
-        "UPDATE eventstore.schedules SET due_at = due_at - interval '1 day', look_at = look_at - interval '1 day'")
+        "UPDATE eventstore.schedules SET due_at = due_at - interval '24 years', look_at = look_at - interval '24 years'")
       try await runOnce(log)
       let counts = try await (log.version(of: "one-1"), log.version(of: "each-1"), log.version(of: "end-1"))
       #expect(counts.0 == 1 && counts.1 == 24 && counts.2 == 24)
       let one = try await schedules.status(of: "one")
-      #expect(one.dueAt == end && one.occurrences == 1 && one.lastAt == end.addingTimeInterval(-86_400))
+      #expect(one.dueAt == end && one.occurrences == 1)
+      let first = try await database.number(
+        "SELECT count(*) FROM eventstore.schedules WHERE name = 'one' AND last_at = due_at - interval '24 years'")
+      #expect(first == 1)
       // Its last occurrence.
-      try await database.sql(
-        "UPDATE eventstore.schedules SET look_at = look_at - interval '1 day', due_at = due_at - interval '1 hour' WHERE name = 'end'"
-      )
-      try await database.sql("UPDATE eventstore.schedules SET due_at = ends_at WHERE name = 'end'")
+      try await database.sql("UPDATE eventstore.schedules SET look_at = now(), due_at = ends_at WHERE name = 'end'")
       try await runOnce(log)
       #expect(try await log.version(of: "end-1") == 25)
       #expect(try await schedules.all().map(\.name).sorted() == ["each", "one"])
