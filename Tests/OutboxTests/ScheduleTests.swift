@@ -155,7 +155,8 @@ struct ScheduleTests {
       let end = try await schedules.status(of: "each").dueAt
       try await schedules.add(event("c"), to: "end-1", .cron(yearly, until: end), name: "end")
       try await database.sql(
-        "UPDATE eventstore.schedules SET due_at = due_at - interval '24 years', look_at = look_at - interval '24 years'")
+        "UPDATE eventstore.schedules SET due_at = due_at - interval '24 years', look_at = look_at - interval '24 years'"
+      )
       try await runOnce(log)
       let counts = try await (log.version(of: "one-1"), log.version(of: "each-1"), log.version(of: "end-1"))
       #expect(counts.0 == 1 && counts.1 == 24 && counts.2 == 24)
