@@ -9,7 +9,7 @@
   /// unless it was made with another) is stored once. Only a replay comes without it, since it is meant to be stored once more. Further
   /// headers: `content-type`, `key` (what the event is ordered by), `traceparent` where there is one.
   ///
-  /// While the server is away, or no stream takes the subject, events wait and no attempt is counted. One that is too large for the server
+  /// While the server is away or cannot store anything, or no stream takes the subject, events wait and no attempt is counted. One that is too large for the server
   /// or the stream is a dead letter. Another error is a failed try.
   public struct NATSRelay: Relay {
     public struct Options: Sendable {
@@ -41,9 +41,25 @@
       self.subject = subject
     }
 
+    /// A line break would begin another header.
+    private static func headerValue(_ text: String) -> String {
+      String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? " " : $0 }))
+    }
+
+    private static func isSubject(_ text: String) -> Bool {
+      text.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { part in
+        !part.isEmpty
+          && part.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "*") && $0 != UInt8(ascii: ">") }
+      }
+    }
+
     /// A text as one part of a subject: what means something there becomes `_`.
     public static func token(_ text: String) -> String {
-      String(text.map { $0 == "." || $0 == "*" || $0 == ">" || $0.isWhitespace ? "_" : $0 })
+      String(
+        text.map {
+          $0 == "." || $0 == "*" || $0 == ">" || $0.isWhitespace
+            || $0.asciiValue.map { $0 < 0x20 || $0 == 0x7F } == true ? "_" : $0
+        })
     }
 
     public func forward(_ deliveries: [Delivery]) async throws -> [Disposition] {
@@ -60,13 +76,22 @@
         // A key that is not here is no event's fault.
         return .stop(reason: "its payload cannot be opened: \(error)")
       }
-      var headers = [("content-type", CloudEvent.contentType), ("key", delivery.key)]
-      if let traceparent = delivery.event.metadata.traceparent { headers.append(("traceparent", traceparent)) }
+      var headers = [("content-type", CloudEvent.contentType), ("key", Self.headerValue(delivery.key))]
+      if let traceparent = delivery.event.metadata.traceparent {
+        headers.append(("traceparent", Self.headerValue(traceparent)))
+      }
       let subject = subject(delivery)
+      // The library would send it as it is.
+      guard Self.isSubject(subject) else {
+        return .stop(
+          reason: "\(subject.debugDescription) is no subject: parts without white space, * or >, with dots between them"
+        )
+      }
       let confirmation: Confirmation
       do {
         confirmation = try await connection.publish(
-          event.json, to: subject, id: delivery.cause == .replay ? nil : event.id, headers: headers)
+          NATSConnection.Message(
+            data: event.json, subject: subject, id: delivery.cause == .replay ? nil : event.id, headers: headers))
       } catch let error as NATSUnavailable {
         return .throttle(after: 1, reason: "NATS: \(error.problem)")
       }
@@ -77,7 +102,8 @@
       case (NATS_NO_RESPONDERS, _):
         return .throttle(after: 1, reason: "JetStream: no stream takes \(subject)")
       case (NATS_TIMEOUT, _), (NATS_NO_SERVER, _), (NATS_CONNECTION_CLOSED, _), (NATS_CONNECTION_DISCONNECTED, _),
-        (NATS_INSUFFICIENT_BUFFER, _), (_, JSInsufficientResourcesErr):
+        (NATS_INSUFFICIENT_BUFFER, _), (NATS_IO_ERROR, _), (NATS_STALE_CONNECTION, _), (_, JSInsufficientResourcesErr),
+        (_, JSStreamStoreFailedErr), (_, JSClusterNotAvailErr), (_, JSNotEnabledErr), (_, JSNotEnabledForAccountErr):
         return .throttle(after: 1, reason: "JetStream: \(text)")
       case (NATS_INVALID_SUBJECT, _), (NATS_INVALID_ARG, _), (NATS_NOT_PERMITTED, _):
         return .stop(reason: "NATS refuses subject \(subject): \(text)")

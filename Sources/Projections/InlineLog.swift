@@ -66,10 +66,26 @@ public struct InlineLog: TransactionalEventLog {
   public func append(_ appends: [StreamAppend], in transaction: borrowing Transaction) async throws -> [Appended] {
     let connection = transaction.connection
     let own = try await connection.execute(Self.ownSettings)
-    let results = try await appendOnce(appends, in: transaction)
-    try await connection.execute(Self.settings, Parameters(own.text(0, 0), own.text(0, 1), own.text(0, 2)))
+    // Where it fails, nothing of it stays, whatever the caller makes of that: no event without its projections.
+    try await connection.execute(Self.savepoint)
+    let results: [Appended]
+    do {
+      results = try await appendOnce(appends, in: transaction)
+    } catch {
+      // Also when the task has been cancelled.
+      if connection.failure == nil { _ = try await connection.send(Self.undo).outcome().get() }
+      throw error
+    }
+    try await connection.execute(Self.release)
+    // Nor does what comes after it in the transaction count as applied.
+    try await connection.execute(
+      Self.ownSettingsAgain, Parameters(own.text(0, 0), own.text(0, 1), own.text(0, 2), own.text(0, 3)))
     return results
   }
+
+  private static let savepoint = Statement("SAVEPOINT eventstore_inline")
+  private static let undo = Statement("ROLLBACK TO SAVEPOINT eventstore_inline")
+  private static let release = Statement("RELEASE SAVEPOINT eventstore_inline")
 
   public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
     if !known.state.withLock({ $0.isInline }) {
@@ -175,7 +191,15 @@ public struct InlineLog: TransactionalEventLog {
   private static let settings = Statement(
     "SELECT set_config('search_path', $1, true), set_config('TimeZone', $2, true), set_config('jit', $3, true)")
   private static let ownSettings = Statement(
-    "SELECT current_setting('search_path'), current_setting('TimeZone'), current_setting('jit')")
+    """
+    SELECT current_setting('search_path'), current_setting('TimeZone'), current_setting('jit'),
+           coalesce(current_setting('eventstore.inline', true), '')
+    """)
+  private static let ownSettingsAgain = Statement(
+    """
+    SELECT set_config('search_path', $1, true), set_config('TimeZone', $2, true), set_config('jit', $3, true),
+           set_config('eventstore.inline', $4, true)
+    """)
 
   private func apply(
     _ events: [RecordedEvent], _ build: Int, _ definition: Definition, in transaction: borrowing Transaction

@@ -17,6 +17,16 @@
     let problem: String
   }
 
+  /// The server did not do what it was asked.
+  struct RedisRefusal: Error {
+    /// The first of its answers that says why.
+    let answer: String
+
+    init(_ replies: [RedisReply]) {
+      answer = replies.lazy.compactMap { if case .error(let answer) = $0 { answer } else { nil } }.first ?? "no reason"
+    }
+  }
+
   /// One connection, made when it is needed and again after it was lost.
   ///
   /// hiredis waits for answers in its thread: so that it is none of Swift's few, all calls run on a queue of their own.
@@ -41,19 +51,40 @@
     ///
     /// - Throws: ``RedisUnavailable``: what became of them is not known.
     func run(_ commands: [[String]]) async throws -> [RedisReply] {
+      try await onQueue { try self.send(commands) }
+    }
+
+    /// Runs commands all or none: `MULTI`, and, when that is well, the rest with `EXEC`.
+    ///
+    /// - Returns: Their answers, if they were done; else the errors that kept them from it.
+    /// - Throws: ``RedisUnavailable``: what became of them is not known.
+    func transaction(_ commands: [[String]]) async throws -> Result<[RedisReply], RedisRefusal> {
+      try await onQueue {
+        // By itself: were it refused, the rest would be done one by one.
+        let begun = try self.send([["MULTI"]])
+        guard begun == [.text("OK")] else { return .failure(RedisRefusal(begun)) }
+        let replies = try self.send(commands + [["EXEC"]])
+        guard case .list(let done) = replies[commands.count], done.count == commands.count else {
+          return .failure(RedisRefusal(replies))
+        }
+        return .success(done)
+      }
+    }
+
+    private func onQueue<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async throws -> R {
       try await withCheckedThrowingContinuation { continuation in
         queue.async {
-          continuation.resume(with: Result { try self.withoutSIGPIPE { try self.connectAndRun(commands) } })
+          continuation.resume(with: Result { try self.withoutSIGPIPE { try self.connected(body) } })
         }
       }
     }
 
     // MARK: On the queue
 
-    private func connectAndRun(_ commands: [[String]]) throws -> [RedisReply] {
+    private func connected<R>(_ body: () throws -> R) throws -> R {
       if context == nil { try connect() }
       do {
-        return try send(commands)
+        return try body()
       } catch {
         close()
         throw error

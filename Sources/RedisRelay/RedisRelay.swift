@@ -40,7 +40,9 @@
       _ server: RedisServer, source: String, options: Options = Options(),
       stream: @escaping @Sendable (Delivery) -> String = { "events:\($0.event.stream.category)" }
     ) {
-      connection = RedisConnection(server, timeout: max(0.1, options.timeout))
+      var options = options
+      options.timeout = max(0.1, options.timeout)
+      connection = RedisConnection(server, timeout: options.timeout)
       self.source = source
       self.options = options
       self.stream = stream
@@ -51,33 +53,49 @@
 
     public func forward(_ deliveries: [Delivery]) async throws -> [Disposition] {
       var commands: [[String]] = []
+      var bytes = 0
       for delivery in deliveries {
         do {
-          commands.append(try command(delivery))
+          let command = try command(delivery)
+          bytes += command.reduce(0) { $0 + $1.utf8.count }
+          // The rest comes again at once.
+          if !commands.isEmpty, bytes > Self.mostBytes { break }
+          commands.append(command)
         } catch {
           // A key that is not here is no event's fault. What is before it in the batch is sent first.
           guard commands.isEmpty else { break }
           return [.stop(reason: "its payload cannot be opened: \(error)")]
         }
       }
-      let replies: [RedisReply]
       do {
-        replies = try await connection.run(
-          [["MULTI"]] + commands + [["EXEC"]]
-            + (options.replicas > 0 ? [["WAIT", "\(options.replicas)", "\(Int(options.timeout * 900))"]] : []))
+        // Before anything is added as well: what no replica has taken would be added again and again.
+        try await waitForReplicas()
+        switch try await connection.transaction(commands) {
+        case .success(let added):
+          try await waitForReplicas()
+          return added.map { reply in
+            if case .error(let answer) = reply { Self.disposition(answer) } else { .ack }
+          }
+        case .failure(let refusal): return commands.map { _ in Self.disposition(refusal.answer) }
+        }
       } catch let error as RedisUnavailable {
         throw DeliveryFailure(.throttle(after: 1, reason: "Redis: \(error.problem)"))
       }
-      guard case .list(let added) = replies[commands.count + 1] else {
-        // One was refused before anything was done, so nothing was: its answer says why.
-        let errors = replies.compactMap { if case .error(let answer) = $0 { answer } else { nil } }
-        return commands.map { _ in Self.disposition(errors.first ?? "the transaction was not done") }
-      }
-      if options.replicas > 0, case .integer(let count) = replies[commands.count + 2], count < options.replicas {
-        throw DeliveryFailure(.throttle(after: 1, reason: "Redis: \(count) of \(options.replicas) replicas have it"))
-      }
-      return added.map { reply in
-        if case .error(let answer) = reply { Self.disposition(answer) } else { .ack }
+    }
+
+    private static let mostBytes = 8 << 20
+
+    /// Until they have everything that was added by this connection.
+    private func waitForReplicas() async throws {
+      guard options.replicas > 0 else { return }
+      let milliseconds = max(1, Int(options.timeout * 900))
+      let reply = try await connection.run([["WAIT", "\(options.replicas)", "\(milliseconds)"]])[0]
+      switch reply {
+      case .integer(let count) where count >= options.replicas: return
+      case .integer(let count):
+        throw RedisUnavailable(problem: "\(count) of \(options.replicas) replicas have it")
+      case .error(let answer): throw DeliveryFailure(Self.disposition(answer))
+      default: throw RedisUnavailable(problem: "it does not say how many replicas there are")
       }
     }
 

@@ -21,11 +21,17 @@
     /// Chosen once, so that it is the same after a restart.
     let url: String
 
-    init(port: Int) throws {
-      url = "nats://127.0.0.1:\(port)"
-      server = try ServerProcess("nats-server") { folder in
+    init(port: Int, user: String? = nil) throws {
+      url = "nats://\(user.map { "\($0)@" } ?? "")127.0.0.1:\(port)"
+      server = try ServerProcess("nats-server", further: Self.login(user)) { folder in
         ["-a", "127.0.0.1", "-p", "\(port)", "-js", "-sd", folder.path]
       }
+    }
+
+    /// The arguments that let only this one in: `name:password`.
+    static func login(_ user: String?) -> [String] {
+      guard let parts = user?.split(separator: ":").map(String.init), parts.count == 2 else { return [] }
+      return ["--user", parts[0], "--pass", parts[1]]
     }
 
     private static func check(_ status: natsStatus, _ what: String) throws {

@@ -121,11 +121,45 @@
         #expect(letters.map(\.version) == [3] && letters[0].attempts == 1)
 
         try await groups.create(ConsumerGroup("bad", policy: policy()))
-        let bad = NATSRelay([server.url], source: "/test") { _ in "" }
-        let error = await #expect(throws: OutboxError.self) {
-          try await GroupConsumer(log, "bad", relay: bad, options: untilEmpty()).run()
+        for subject in ["", "events.", "events.a b", "events.a\r\nPUB x", "events.*"] {
+          let bad = NATSRelay([server.url], source: "/test") { _ in subject }
+          let error = await #expect(throws: OutboxError.self) {
+            try await GroupConsumer(log, "bad", relay: bad, options: untilEmpty()).run()
+          }
+          #expect(error?.description.contains("is no subject") == true)
+          try await groups.resume("bad")
         }
-        #expect(error?.description.contains("refuses subject") == true)
+      }
+    }
+
+    @Test("a server that lets nobody in for a while, until the library has given up: then it goes on")
+    func refused() async throws {
+      let server = try JetStream(port: freePort(), user: "app:good")
+      defer { server.server.remove() }
+      try server.makeStream("events.>")
+      try await TestDatabase.required.withLog { log in
+        try await append(log, streams: 3, each: 2)
+        let groups = ConsumerGroups(log)
+        try await groups.create(ConsumerGroup("nats", policy: policy()))
+        let relay = relay(server)
+        let consumer = Task { [log] in
+          var options = untilEmpty()
+          options.endsWhenEmpty = false
+          try await GroupConsumer(log, "nats", relay: relay, options: options).run()
+        }
+        while try await groups.status(of: "nats").handled < 6 { try await Task.sleep(for: .milliseconds(20)) }
+        server.server.kill()
+        try server.server.start(JetStream.login("app:other"))
+        try await append(log, streams: 3, each: 2)
+        try await Task.sleep(for: .seconds(2.5))
+        server.server.kill()
+        try server.server.start(JetStream.login("app:good"))
+        while try await groups.status(of: "nats").handled < 12 { try await Task.sleep(for: .milliseconds(20)) }
+        consumer.cancel()
+        try await consumer.value
+        #expect(
+          versions(try server.messages())
+            == Dictionary(uniqueKeysWithValues: (0..<3).map { ("item-\($0)", Array(1...4)) }))
       }
     }
 

@@ -58,6 +58,22 @@ struct CronTests {
       Example(
         expression: "0 12 30,31 12 *", zone: "Pacific/Apia", after: "2011-12-30T00:00:00Z",
         times: ["2011-12-30T22:00:00Z", "2012-12-29T22:00:00Z"]),
+      // Every second hour is by the clock; a fold of two hours.
+      Example(
+        expression: "30 */2 * * *", zone: "Europe/Prague", after: "2026-03-28T23:45:00Z",
+        times: ["2026-03-29T01:30:00Z", "2026-03-29T02:30:00Z"]),
+      Example(
+        expression: "30 */2 * * *", zone: "Europe/Prague", after: "2026-10-24T22:45:00Z",
+        times: ["2026-10-25T01:30:00Z", "2026-10-25T03:30:00Z"]),
+      Example(
+        expression: "0 * * * *", zone: "Antarctica/Troll", after: "2026-10-24T23:30:00Z",
+        times: [
+          "2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z", "2026-10-25T03:00:00Z",
+          "2026-10-25T04:00:00Z",
+        ]),
+      Example(
+        expression: "* * * * *", zone: "Europe/Prague", after: "2026-03-29T00:59:00Z",
+        times: ["2026-03-29T01:00:00Z", "2026-03-29T01:01:00Z"]),
       // The last day; a Sunday by its other number; the 13th or a Friday.
       Example(
         expression: "0 18 L 2 *", after: "2027-01-01T00:00:00Z",

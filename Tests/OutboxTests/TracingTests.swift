@@ -46,6 +46,10 @@ private struct W3CTracer: Tracer {
   func of(_ span: some Span) -> String { span.context.inMemorySpanContext?.spanID ?? "" }
 }
 
+private struct Secret: Error {
+  let text: String
+}
+
 @Suite("Trace contexts", .database, .timeLimit(.minutes(5)))
 struct TracingTests {
   @Test("from the span that appends into the event's metadata, and from there to the handler's span")
@@ -84,6 +88,7 @@ struct TracingTests {
       try await GroupConsumer(log, "traced", options: untilEmpty()) { delivery in
         // What the handler appends is part of the trace, too.
         try await log.append([EventData(type: "sent", payload: .json("{}"))], to: "mail-1", expecting: .any)
+        if delivery.event.stream == "c-1", delivery.attempt == 1 { throw Secret(text: "secret") }
         return delivery.event.stream == "b-1" && delivery.attempt == 1 ? .retry(reason: "secret") : .ack
       }.run()
       let spans = tracer.memory.finishedSpans.filter { $0.operationName == "process traced" }
@@ -94,6 +99,8 @@ struct TracingTests {
       let failed = spans.filter { $0.traceID == "0123" }
       #expect(failed.map { $0.status?.code } == [.error, nil])
       #expect(failed.first?.status?.message == "retry")
+      let thrown = try #require(spans.first { $0.status?.message == "Secret" }, "\(spans.map(\.status))")
+      #expect(thrown.errors.isEmpty && thrown.status?.code == .error)
       let mail = try await log.read("mail-1").collect()
       #expect(mail.contains { $0.metadata.traceparent == "00-\(own.traceID)-\(own.spanID)-01" })
     }

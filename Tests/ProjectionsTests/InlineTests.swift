@@ -247,6 +247,26 @@ struct InlineTests {
           [StreamAppend([Model.deposit(8)], to: "account-1", expecting: .noStream)], in: transaction)
         #expect(try await transaction.execute(path).text(0, 0) == before)
       }
+      // One that cannot be applied leaves nothing, though the transaction goes on; nor does an append of the other kind in it count as
+      // applied.
+      try await log.withTransaction { transaction in
+        await #expect(throws: (any Error).self) {
+          try await inline.append(
+            [StreamAppend([Model.deposit(-5_000)], to: "account-2", expecting: .noStream)], in: transaction)
+        }
+        _ = try await inline.append(
+          [StreamAppend([Model.deposit(1)], to: "account-3", expecting: .noStream)], in: transaction)
+        #expect(try await transaction.execute(path).text(0, 0) == "\"$user\", public")
+      }
+      let versions = try await (log.version(of: "account-2"), log.version(of: "account-3"))
+      #expect(versions.0 == nil && versions.1 == 1)
+      await #expect(throws: AppendError.self) {
+        try await log.withTransaction { transaction in
+          _ = try await inline.append(
+            [StreamAppend([Model.deposit(1)], to: "account-3", expecting: .exact(1))], in: transaction)
+          try await log.append([Model.deposit(1)], to: "account-3", expecting: .exact(2), in: transaction)
+        }
+      }
       try await Schedules(log).add(Model.deposit(1), to: "account-1", .at(.now), name: "later")
       var options = Scheduler.Options()
       options.endsWhenNothingIsDue = true
@@ -254,7 +274,7 @@ struct InlineTests {
       #expect(try await Schedules(log).status(of: "later").problem?.contains("InlineLog") == true)
       try await database.sql("UPDATE eventstore.schedules SET look_at = now()")
       try await Scheduler(inline, options: options).run()
-      #expect(try await rows(database) == ["account-0 11 2", "account-1 9 2"])
+      #expect(try await rows(database) == ["account-0 11 2", "account-1 9 2", "account-3 1 1"])
     }
   }
 

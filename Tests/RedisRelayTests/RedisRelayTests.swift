@@ -190,9 +190,9 @@
           try await Task.sleep(for: .seconds(1))
           waiting.cancel()
           try await waiting.value
-          // They are there, but were not confirmed.
+          // Nor is anything added again and again.
           #expect(try await groups.status(of: "redis").handled == 0)
-          #expect(try await !entries(connection, "all").isEmpty)
+          #expect(try await entries(connection, "all").isEmpty)
           options.replicas = 0
           options.maximumLength = 100
           let other = RedisRelay(server, source: "/test", options: options) { _ in "all" }
@@ -203,6 +203,25 @@
         }
         let stranger = RedisConnection(try RedisServer("unix://:wrong@\(process.folder.path)/socket"), timeout: 1)
         await #expect(throws: RedisUnavailable.self) { try await stranger.run([["PING"]]) }
+      }
+    }
+
+    @Test("a user who may not begin a transaction: nothing is added, and the group stops")
+    func refusedTransaction() async throws {
+      try await withServer { process, _, connection in
+        try await waitUntilUp(connection)
+        _ = try await connection.run([["ACL", "SETUSER", "half", "on", ">secret", "~*", "+@all", "-multi"]])
+        let server = try RedisServer("unix://half:secret@\(process.folder.path)/socket")
+        try await TestDatabase.required.withLog { log in
+          try await append(log, streams: 2, each: 3)
+          try await ConsumerGroups(log).create(ConsumerGroup("redis", policy: policy()))
+          let relay = RedisRelay(server, source: "/test")
+          let error = await #expect(throws: OutboxError.self) {
+            try await GroupConsumer(log, "redis", relay: relay, options: untilEmpty()).run()
+          }
+          #expect(error?.description.contains("NOPERM") == true)
+          #expect(try await entries(connection, "events:item").isEmpty)
+        }
       }
     }
 

@@ -14,22 +14,23 @@ public final class ServerProcess: @unchecked Sendable {
   }
 
   /// - Parameter arguments: Given the folder.
-  public init(_ program: String, _ arguments: @escaping (URL) -> [String]) throws {
+  public init(_ program: String, further: [String] = [], _ arguments: @escaping (URL) -> [String]) throws {
     folder = FileManager.default.temporaryDirectory.appendingPathComponent("\(program)-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     self.program = program
     self.arguments = arguments
-    try start()
+    try start(further)
   }
 
-  public func start() throws {
+  /// - Parameter further: Arguments of this start.
+  public func start(_ further: [String] = []) throws {
     let folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
     guard let path = folders.map({ "\($0)/\(program)" }).first(where: FileManager.default.isExecutableFile) else {
       throw Missing(description: "\(program) is not installed: run scripts/setup.sh --relays")
     }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
-    process.arguments = arguments(folder)
+    process.arguments = arguments(folder) + further
     process.currentDirectoryURL = folder
     process.standardOutput = FileHandle.nullDevice
     process.standardError = FileHandle.nullDevice

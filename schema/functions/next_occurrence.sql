@@ -5,8 +5,8 @@
 -- "lastDay": false, "eitherDay": false, "followsTime": false}. Days and weekdays must both fit, or, with eitherDay, one of them:
 -- as in crontab(5).
 --
--- Where the clocks change: with followsTime (the hours are given as * or */n) every instant counts whose local time fits, so that
--- no minute is left out and the hour that comes twice counts twice. Else a local time that is skipped counts as much later, and
+-- Where the clocks change: with followsTime (every hour is given) every instant counts whose local time fits, so that no minute is
+-- left out and the hour that comes twice counts twice. Else a local time that is skipped counts as much later, and
 -- one that comes twice counts once.
 --
 -- The server's time zones, so that all schedulers agree.
@@ -23,8 +23,12 @@ DECLARE
   last_day boolean   := (cron -> 'lastDay')::boolean;
   either   boolean   := (cron -> 'eitherDay')::boolean;
   follows  boolean   := (cron -> 'followsTime')::boolean;
+  local_after timestamp := after AT TIME ZONE time_zone;
+  -- Where a local time comes twice it may be this one or the other.
+  shifts   interval[] := CASE WHEN follows THEN ARRAY['0', '-1 h', '1 h', '-30 min', '30 min', '-2 h', '2 h']
+                              ELSE ARRAY['0'] END;
   -- The day before too: where a local day is skipped, what it has comes later.
-  day      date      := (after AT TIME ZONE time_zone)::date - 1;
+  day      date      := local_after::date - 1;
   last     date      := day + 40 * 366;
   by_date  boolean;
   by_week  boolean;
@@ -43,14 +47,16 @@ BEGIN
     END IF;
     day := day + 1;
 
-    -- Two days at a time: a time that is skipped may move into the next.
+    -- Two days at a time: a time that is skipped may move into the next. Of the local times only those around `after`, and as many
+    -- as there can be until it is past every change of the clocks.
     IF cardinality(fitting) >= 2 OR day > last THEN
       SELECT min(i.at) INTO found
-        FROM unnest(fitting) AS d (day), unnest(hours) AS h (hour), unnest(minutes) AS m (minute),
-             LATERAL (SELECT d.day + make_interval(hours => h.hour, mins => m.minute)) AS l (local),
-             unnest(CASE WHEN follows
-                         THEN ARRAY['-1 hour', '-30 minutes', '0', '30 minutes', '1 hour']::interval[]
-                         ELSE ARRAY['0']::interval[] END) AS s (shift),
+        FROM (SELECT d.day + make_interval(hours => h.hour, mins => m.minute)
+                FROM unnest(fitting) AS d (day), unnest(hours) AS h (hour), unnest(minutes) AS m (minute)
+               WHERE d.day + make_interval(hours => h.hour, mins => m.minute) > local_after - interval '3 hours'
+               ORDER BY 1
+               LIMIT 500) AS l (local),
+             unnest(shifts) AS s (shift),
              LATERAL (SELECT l.local AT TIME ZONE time_zone + s.shift) AS i (at)
        WHERE i.at > after
          AND (NOT follows OR i.at AT TIME ZONE time_zone = l.local);

@@ -1,4 +1,5 @@
--- move_schedules: an occurrence of each of these has been appended, in this transaction. What has no more is removed.
+-- move_schedules: an occurrence of each of these has been appended, in this transaction. What has no more is removed. One that has
+-- more to make up for goes behind those that are due.
 WITH moved AS MATERIALIZED (
   SELECT s.name,
          CASE WHEN s.cron IS NOT NULL
@@ -15,7 +16,7 @@ WITH moved AS MATERIALIZED (
      AND (m.next IS NULL OR m.next > s.ends_at)
 )
 UPDATE :"schema".schedules s
-   SET due_at = m.next, look_at = m.next, last_at = s.due_at, occurrences = s.occurrences + 1, attempts = 0, problem = NULL
+   SET due_at = m.next, look_at = greatest(m.next, clock_timestamp()), last_at = s.due_at, occurrences = s.occurrences + 1, attempts = 0, problem = NULL
   FROM moved m
  WHERE s.name = m.name
    AND m.next IS NOT NULL

@@ -2,6 +2,8 @@ internal import PostgreSQL
 
 /// What is wrong with a request is said before anything is sent.
 package enum AppendChecks {
+  package static let maximumMetadataBytes = 64 << 10
+
   package static func check(_ appends: [StreamAppend], maximumPayloadBytes: Int) throws(AppendError) {
     guard !appends.isEmpty else { throw .invalid("an append needs at least one stream") }
     if appends.count > 1 {
@@ -37,8 +39,10 @@ package enum AppendChecks {
         "the payload of event \(event.id) has \(event.payload.bytes.count) bytes; the limit is \(maximumPayloadBytes): "
           + "store large content elsewhere and put a reference to it into the event")
     }
-    guard event.metadata.json.count <= 64 << 10 else {
-      throw .invalid("the metadata of event \(event.id) has \(event.metadata.json.count) bytes; the limit is 65536")
+    guard event.metadata.json.count <= maximumMetadataBytes else {
+      throw .invalid(
+        "the metadata of event \(event.id) has \(event.metadata.json.count) bytes; the limit is \(maximumMetadataBytes)"
+      )
     }
   }
 

@@ -68,10 +68,15 @@ final class DataKeys: Sendable {
     for index in rows.indices {
       // One that does not open is left alone: writers go on with a new key, readers report it.
       guard case .success(let key) = opened(rows, index) else { continue }
+      // One that this very transaction has written may be rolled back with it: it travels again with what it seals.
+      let row =
+        rows.bool(index, 4)
+        ? DataKeyRow(
+          id: key.id, subject: key.subject, masterKeyID: rows.text(index, 2), wrapped: rows.byteArray(index, 3)) : nil
       known.withLock { known in
         known.byID[key.id] = .success(key)
         if known.bySubject[ExactName(key.subject)] == nil {
-          known.bySubject[ExactName(key.subject)] = Current(key: key, row: nil)
+          known.bySubject[ExactName(key.subject)] = Current(key: key, row: row)
         }
       }
     }

@@ -56,7 +56,10 @@ extension PostgreSQLEventLog {
   package func open(
     _ kept: [KeptEvent], on connection: Connection
   ) async throws(PostgreSQLError) -> [Result<EventData, PayloadError>] {
-    let unknown = Set(kept.compactMap(\.keyID)).filter { keys.key($0) == nil }
+    // Those that could not be had the last time may be there now.
+    let unknown = Set(kept.compactMap(\.keyID)).filter { id in
+      if case .success? = keys.key(id) { false } else { true }
+    }
     if !unknown.isEmpty { try await keys.fetch(ids: Array(unknown), connection) }
     return kept.map { event in
       Result { () throws(PayloadError) in

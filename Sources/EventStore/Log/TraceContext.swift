@@ -24,7 +24,10 @@ package enum TraceContext {
       for event in appends[append].events.indices {
         let metadata = appends[append].events[event].metadata
         guard !keys.contains(where: { metadata[$0] != nil }) else { continue }
-        appends[append].events[event].metadata = metadata.adding(added)
+        let traced = metadata.adding(added)
+        // An append is not refused for what its caller did not ask for.
+        guard traced.json.count <= AppendChecks.maximumMetadataBytes else { continue }
+        appends[append].events[event].metadata = traced
       }
     }
     return appends

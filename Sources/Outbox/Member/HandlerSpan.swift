@@ -24,12 +24,14 @@ struct HandlerSpan {
         attributes["eventstore.type"] = delivery.event.type
         attributes["eventstore.attempt"] = delivery.attempt
       }
-      let disposition = try await handler()
-      if disposition != .ack, disposition != .skip {
-        span.setStatus(SpanStatus(code: .error, message: disposition.name))
+      return await Self.result(span) {
+        let disposition = try await handler()
+        if disposition != .ack, disposition != .skip {
+          span.setStatus(SpanStatus(code: .error, message: disposition.name))
+        }
+        return disposition
       }
-      return disposition
-    }
+    }.get()
   }
 
   /// Linked to the spans in which the events were appended.
@@ -45,7 +47,17 @@ struct HandlerSpan {
       for delivery in deliveries where delivery.event.metadata.traceparent != nil {
         span.addLink(SpanLink(context: TraceContext.context(of: delivery.event.metadata, tracer), attributes: [:]))
       }
-      return try await handler()
+      return await Self.result(span, handler)
+    }.get()
+  }
+
+  /// An error does not get into the span as it is: it may tell values.
+  private static func result<R>(_ span: any Span, _ body: () async throws -> R) async -> Result<R, any Error> {
+    do {
+      return .success(try await body())
+    } catch {
+      span.setStatus(SpanStatus(code: .error, message: ErrorWords.of(error)))
+      return .failure(error)
     }
   }
 

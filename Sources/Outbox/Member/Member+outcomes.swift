@@ -67,7 +67,7 @@ extension Member {
     case .success(let said): disposition = said
     case .failure(let failure as DeliveryFailure): disposition = failure.disposition
     case .failure where Task.isCancelled: return .postponed(.zero)
-    case .failure(let error): disposition = .retry(reason: Self.words(error))
+    case .failure(let error): disposition = .retry(reason: ErrorWords.of(error))
     }
     let policy = run.group.policy
     switch disposition {
@@ -101,7 +101,7 @@ extension Member {
         }
         return parked(reason, entry, policy, run)
       }
-      return .retry(after: .seconds(Self.sane(after ?? delay)), problem: Self.sane(reason))
+      return .retry(after: .seconds(Self.sane(after ?? delay)), problem: ErrorWords.sane(reason))
     }
   }
 
@@ -111,33 +111,19 @@ extension Member {
       "A consumer group gives an event up",
       metadata: ["group": "\(run.group.name)", "position": "\(entry.position)", "problem": "\(reason)"])
     return .parked(
-      problem: Self.sane(reason), fingerprint: Fingerprint.of(reason, type: entry.event?.type ?? ""),
+      problem: ErrorWords.sane(reason), fingerprint: Fingerprint.of(reason, type: entry.event?.type ?? ""),
       holdsKey: policy.afterLastRetry == .parkAndHold)
   }
 
   /// Seconds as a handler may say them: no more than a year.
   static func sane(_ seconds: Double) -> Double { seconds.isNaN ? 0 : min(max(0, seconds), 31_622_400) }
 
-  /// As PostgreSQL takes it: it has no U+0000.
-  static func sane(_ text: String) -> String { String(text.prefix(2_000)).replacing("\0", with: "\u{FFFD}") }
-
-  /// What may be written down of an error of a handler: what its author says of it. A decoder's errors, and those that say
-  /// nothing, would tell values.
-  static func words(_ error: any Error) -> String {
-    switch error {
-    case is DecodingError, is EncodingError: "\(type(of: error))"
-    case let error as PostgreSQLError where !error.quotesNoValue: "SQLSTATE \(error.sqlState ?? "")"
-    case let error as any CustomStringConvertible: error.description
-    default: "\(type(of: error))"
-    }
-  }
-
   /// Stops the group: what is wrong is no event's fault.
   func stopGroup(at entry: Entry, _ problem: String) async {
     guard let event = entry.event else { return }
     let failure = GroupFailure(
       position: event.position, stream: event.stream.description, version: event.version, type: event.type,
-      problem: Self.sane(problem), consumer: Presence.process)
+      problem: ErrorWords.sane(problem), consumer: Presence.process)
     let id = state.withLock { state in
       state.hasStopped = true
       return state.groupID

@@ -25,7 +25,7 @@ public struct CronExpression: Sendable, Hashable, CustomStringConvertible {
     var lastDay: Bool
     /// Days and weekdays are both restricted: one of them is enough.
     var eitherDay: Bool
-    /// Every hour, or every so many: where the clocks change, time itself counts and not what they say.
+    /// Every hour: where the clocks change, time itself counts and not what they say.
     var followsTime: Bool
   }
 
@@ -54,7 +54,7 @@ public struct CronExpression: Sendable, Hashable, CustomStringConvertible {
       minutes: try values(0, .minute).numbers, hours: hours.numbers, days: days.numbers,
       months: try values(3, .month).numbers, weekdays: Set(weekdays.numbers.map { $0 % 7 }).sorted(),
       lastDay: days.hasLast,
-      eitherDay: !days.isAny && !weekdays.isAny, followsTime: hours.isAny)
+      eitherDay: !days.isAny && !weekdays.isAny, followsTime: hours.numbers.count == 24)
   }
 }
 

@@ -13,6 +13,13 @@ struct ScheduledEvent {
   let isRecurring: Bool
   let dueAt: Date
 
+  init(name: String, event: KeptEvent, isRecurring: Bool, dueAt: Date) {
+    self.name = name
+    self.event = event
+    self.isRecurring = isRecurring
+    self.dueAt = dueAt
+  }
+
   init(_ rows: Rows, _ row: Int) {
     name = rows.text(row, 0)
     event = KeptEvent(

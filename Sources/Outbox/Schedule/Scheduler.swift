@@ -57,7 +57,7 @@ public struct Scheduler: Service {
     try await cancelWhenGracefulShutdown {
       while !Task.isCancelled {
         do {
-          let wait = try await Outage.waitOut {
+          let wait = try await Outage.waitOut(Outage.isOfConnection) {
             options.logger.warning("The database is away", metadata: ["error": "\($0)"])
           } _: {
             try await appendDue()
@@ -97,20 +97,33 @@ public struct Scheduler: Service {
     switch try await append(atMost: Self.batch) {
     case .nothing: return false
     case .done(let appended): await tell(of: appended)
-    case .failed(let names, _):
+    case .failed(let due, _):
       // One of them spoils the transaction of all.
-      for _ in names {
-        switch try await append(atMost: 1) {
-        case .nothing: break
-        case .done(let appended): await tell(of: appended)
-        case .failed(let names, let error):
-          try await postpone(names[0], "\(error)") { statement, parameters in
-            try await log.store.pool.execute(statement, parameters)
-          }
-        }
-      }
+      for _ in due { try await appendOne() }
     }
     return true
+  }
+
+  private func appendOne() async throws {
+    for attempt in 1...3 {
+      switch try await append(atMost: 1) {
+      case .nothing: return
+      case .done(let appended): return await tell(of: appended)
+      case .failed(let due, let error):
+        // A deadlock with someone else's transaction is nobody's fault.
+        if Self.isDeadlock(error), attempt < 3 { continue }
+        try await postpone(due[0], error) { try await log.store.pool.execute($0, $1) }
+        return
+      }
+    }
+  }
+
+  private static func isDeadlock(_ error: any Error) -> Bool {
+    switch error {
+    case let error as PostgreSQLError: error.sqlState?.prefix(2) == "40"
+    case AppendError.database(let error): error.sqlState?.prefix(2) == "40"
+    default: false
+    }
   }
 
   private func tell(of appended: [ScheduledAppend]) async {
@@ -121,34 +134,33 @@ public struct Scheduler: Service {
   private enum Outcome {
     case nothing
     case done([ScheduledAppend])
-    case failed(names: [String], any Error)
+    case failed([ScheduledEvent], any Error)
   }
 
   private func append(atMost limit: Int) async throws -> Outcome {
-    var names: [String] = []
+    var due: [ScheduledEvent] = []
     do {
       return try await log.store.withTransaction { transaction in
         let connection = transaction.connection
         let rows = try await connection.execute(queries.due, Parameters(Int64(limit)))
-        guard !rows.isEmpty else { return .nothing }
-        let due = rows.indices.map { ScheduledEvent(rows, $0) }
-        names = due.map(\.name)
+        due = rows.indices.map { ScheduledEvent(rows, $0) }
+        guard !due.isEmpty else { return .nothing }
         var appends: [StreamAppend] = []
         var places: [StreamName: Int] = [:]
         var moved: [(schedule: ScheduledEvent, append: Int, event: Int)] = []
         for (schedule, event) in zip(due, try await log.store.open(due.map(\.event), on: connection)) {
           switch event {
           case .success(let event):
-            let (stream, occurrence) = (schedule.event.stream, schedule.occurrence(of: event))
+            let stream = schedule.event.stream
             let place = places[stream] ?? appends.count
             if place == appends.count {
               places[stream] = place
               appends.append(StreamAppend([], to: stream, expecting: .any))
             }
             moved.append((schedule, place, appends[place].events.count))
-            appends[place].events.append(occurrence)
+            appends[place].events.append(schedule.occurrence(of: event))
           case .failure(let error):
-            try await postpone(schedule.name, "\(error)") { try await connection.execute($0, $1) }
+            try await postpone(schedule, error) { try await connection.execute($0, $1) }
           }
         }
         guard !moved.isEmpty else { return .done([]) }
@@ -164,16 +176,18 @@ public struct Scheduler: Service {
           })
       }
     } catch {
-      guard !names.isEmpty, !Task.isCancelled, !Outage.isMeant(by: error) else { throw error }
-      return .failed(names: names, error)
+      guard !due.isEmpty, !Task.isCancelled, !Outage.isOfConnection(error) else { throw error }
+      return .failed(due, error)
     }
   }
 
+  /// Just this occurrence: another scheduler may have appended it meanwhile.
   private func postpone(
-    _ name: String, _ problem: String, _ execute: (Statement, Parameters) async throws -> Rows
+    _ schedule: ScheduledEvent, _ error: any Error, _ execute: (Statement, Parameters) async throws -> Rows
   ) async throws {
+    let problem = ErrorWords.of(error)
     options.logger.error(
-      "A scheduled event could not be appended", metadata: ["schedule": "\(name)", "problem": "\(problem)"])
-    _ = try await execute(queries.postpone, Parameters(name, problem))
+      "A scheduled event could not be appended", metadata: ["schedule": "\(schedule.name)", "problem": "\(problem)"])
+    _ = try await execute(queries.postpone, Parameters(schedule.name, problem, schedule.event.id, schedule.dueAt))
   }
 }

@@ -103,9 +103,29 @@ public struct Schedules: Sendable {
         "the metadata of a scheduled event cannot have \(key.debugDescription): it is given that")
     }
     let connection = transaction.connection
-    if let earlier = try await same(event, stream, timing, name, on: connection) { return earlier }
+    // Another may keep one of this name at this moment, or append its event.
+    for _ in 0..<10 {
+      if let earlier = try await same(event, stream, timing, name, on: connection) { return earlier }
+      if try await create(event, stream, timing, name, on: connection) {
+        return try await status(of: name, on: connection)
+      }
+    }
+    throw OutboxError.scheduleExists(name: name)
+  }
+
+  /// - Returns: `false`: there is one of this name.
+  private func create(
+    _ event: EventData, _ stream: StreamName, _ timing: Timing, _ name: String, on connection: Connection
+  ) async throws -> Bool {
     let recurrence = timing.recurrence
     let (kept, key) = try await log.keep(event, for: stream, on: connection)
+    let appended = ScheduledEvent(name: name, event: kept, isRecurring: recurrence != nil, dueAt: .now).occurrence(
+      of: event)
+    guard appended.metadata.json.count <= AppendChecks.maximumMetadataBytes else {
+      throw OutboxError.invalid(
+        "with what is added to them, the event's metadata have \(appended.metadata.json.count) bytes; the limit is "
+          + "\(AppendChecks.maximumMetadataBytes)")
+    }
     var parameters = Parameters(
       name, kept.id, stream.description, kept.type, Int32(kept.schemaVersion), kept.occurredAt,
       kept.metadata.isEmpty ? nil : Bytea(kept.metadata.json), kept.subject, Bytea(kept.envelope))
@@ -124,22 +144,16 @@ public struct Schedules: Sendable {
     for time in [recurrence?.end, timing.time] {
       if let time { parameters.append(time) } else { parameters.appendNull(0) }
     }
-    let due: Rows
     do throws(PostgreSQLError) {
-      due = try await connection.execute(queries.create, parameters)
+      let rows = try await connection.execute(queries.create, parameters)
+      if !rows.isNull(0, 0) { return rows.bool(0, 0) }
     } catch {
-      switch error.sqlState {
-      case "23505": throw OutboxError.scheduleExists(name: name)
-      case "22023": throw Self.unknownZone(recurrence?.timeZone ?? "")
-      default: throw error
-      }
+      guard error.sqlState == "22023" else { throw error }
+      throw Self.unknownZone(recurrence?.timeZone ?? "")
     }
-    guard !due.isNull(0, 0) else {
-      throw OutboxError.invalid(
-        "cron expression \((recurrence?.expression.description ?? "").debugDescription) names no time"
-          + (recurrence?.end == nil ? ": there is no such date" : " before it ends"))
-    }
-    return try await status(of: name, on: connection)
+    throw OutboxError.invalid(
+      "cron expression \((recurrence?.expression.description ?? "").debugDescription) names no time"
+        + (recurrence?.end == nil ? ": there is no such date" : " before it ends"))
   }
 
   /// What is there already, where it is the same.
@@ -148,8 +162,9 @@ public struct Schedules: Sendable {
   ) async throws -> Status? {
     guard let status = try await statuses(of: name, limit: 1, on: connection).first else { return nil }
     let rows = try await connection.execute(queries.kept, Parameters(name))
-    guard !rows.isEmpty, status.stream == stream, status.recurrence == timing.recurrence,
-      timing.time.map({ $0.microsecondsSince2000 == status.dueAt.microsecondsSince2000 }) ?? true,
+    // It may have been appended in between.
+    guard !rows.isEmpty else { return nil }
+    guard status.stream == stream, Self.isSame(timing, status),
       case .success(let kept) = try await log.open([ScheduledEvent(rows, 0).event], on: connection)[0],
       kept.id == event.id || status.recurrence != nil, kept.type == event.type,
       kept.schemaVersion == event.schemaVersion,
@@ -157,6 +172,18 @@ public struct Schedules: Sendable {
       kept.occurredAt?.microsecondsSince2000 == event.occurredAt?.microsecondsSince2000
     else { throw OutboxError.scheduleExists(name: name) }
     return status
+  }
+
+  /// To the microsecond, which is what the store keeps.
+  private static func isSame(_ timing: Timing, _ status: Status) -> Bool {
+    switch timing {
+    case .at(let time):
+      return status.recurrence == nil && time.microsecondsSince2000 == status.dueAt.microsecondsSince2000
+    case .cron(let asked):
+      guard let kept = status.recurrence else { return false }
+      return asked.expression == kept.expression && asked.timeZone == kept.timeZone && asked.missed == kept.missed
+        && asked.end?.microsecondsSince2000 == kept.end?.microsecondsSince2000
+    }
   }
 
   static func json(_ recurrence: Timing.Recurrence) throws -> String {

@@ -17,7 +17,7 @@ public enum Timing: Sendable, Hashable {
   public struct Recurrence: Sendable, Hashable {
     public var expression: CronExpression
     /// As the IANA names it, such as `Europe/Prague`. Where the clocks change, an hour of day that is skipped counts as much
-    /// later, and one that comes twice counts once; but of an expression whose hour is `*` or `*/n` nothing is left out.
+    /// later, and one that comes twice counts once; but of an expression whose hour is `*` nothing is left out.
     public var timeZone: String
     /// No occurrence after this.
     public var end: Date?

@@ -32,6 +32,24 @@ struct TransactionTests {
     }
   }
 
+  @Test("a key that was seen in a transaction that is rolled back does not count as the store's")
+  func rolledBackKey() async throws {
+    try await TestDatabase.required.withLog { log in
+      await #expect(throws: Undo.self) {
+        try await log.withTransaction { (transaction: borrowing Transaction) in
+          try await log.append([.sample("a")], to: "order-1", expecting: .any, in: transaction)
+          // As after a lost connection of a lane, or when very many keys are in use.
+          log.keys.forget()
+          try await log.append([.sample("b")], to: "order-1", expecting: .any, in: transaction)
+          throw Undo()
+        }
+      }
+      try await log.append([.sample("c")], to: "order-1", expecting: .any)
+      let read = try await TestDatabase.required.withLog { try await $0.read("order-1").collect() }
+      #expect(try read.map { try $0.payload.get() } == [EventData.sample("c").payload])
+    }
+  }
+
   @Test("readers are told of what a transaction has appended: once it is committed, and only then")
   func announced() async throws {
     try await TestDatabase.required.withLog { log in

@@ -133,14 +133,12 @@ struct ScheduleAdd: AsyncParsableCommand {
     return .at(.now.addingTimeInterval(`in` ?? 0))
   }
 
-  /// The same for the same name, place and time: so the same command twice gives one event.
+  /// The same for the same name, place and time: so the same command twice gives one event. What is to come in some seconds comes at
+  /// another time each time; there the name alone tells.
   private func eventID(_ timing: Timing) -> UUID {
     guard let name else { return .v7() }
-    let when =
-      switch timing {
-      case .at(let time): Timestamp.text(time)
-      case .cron: ""
-      }
+    var when = ""
+    if `in` == nil, case .at(let time) = timing { when = Timestamp.text(time) }
     return .v8(digestOf: Array("esctl schedule\0\(name)\0\(given.stream)\0\(given.type)\0\(when)".utf8))
   }
 
