@@ -119,8 +119,10 @@ public struct Schedules: Sendable {
   ) async throws -> Bool {
     let recurrence = timing.recurrence
     let (kept, key) = try await log.keep(event, for: stream, on: connection)
-    let appended = ScheduledEvent(name: name, event: kept, isRecurring: recurrence != nil, dueAt: .now).occurrence(
-      of: event)
+    var sealed = event
+    sealed.metadata = kept.metadata
+    let appended = ScheduledEvent(name: name, event: kept, isRecurring: recurrence != nil, dueAt: .now)
+      .occurrence(of: sealed)
     guard appended.metadata.json.count <= AppendChecks.maximumMetadataBytes else {
       throw OutboxError.invalid(
         "with what is added to them, the event's metadata have \(appended.metadata.json.count) bytes; the limit is "

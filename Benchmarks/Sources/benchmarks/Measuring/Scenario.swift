@@ -19,6 +19,6 @@ struct Scenario: Sendable {
     .scan, .scanCodable, .stream100, .sealAppend, .sealScan, .importFile,
     .stream10k, .replay10k, .snapshotLoad, .snapshotAppends,
     .rebuild, .projectionLag, .rebuildLag,
-    .drain, .drainQueue, .drainKeys, .deliveryLag, .idleGroups,
+    .drain, .drainQueue, .drainKeys, .deliveryLag, .idleGroups, .idleConsumers,
   ]
 }

@@ -67,4 +67,15 @@ extension Scenario {
       try await Appends(try await stage.store("benchmarks_store_off"), callers: 32)
     )
   }
+
+  static let idleConsumers = Scenario(
+    name: "idle-consumers",
+    ours: "32 concurrent appends of one event, beside ten consumers in the same process whose groups want none of them",
+    yardstick: "the same without groups", comparisons: [.throughput(atLeast: nil)]
+  ) { stage in
+    (
+      try await AppendsBesideConsumers(try await stage.store("benchmarks_store"), callers: 32, groups: 10),
+      try await AppendsBesideConsumers(try await stage.store("benchmarks_store_off"), callers: 32, groups: 0)
+    )
+  }
 }
