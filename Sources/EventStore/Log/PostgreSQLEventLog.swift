@@ -26,6 +26,7 @@ public final class PostgreSQLEventLog: EventLog {
   let directory: StreamDirectory
   let keys: DataKeys
   let hints: Hints
+  let tail: LogTail
   let plaintextCategories: PlaintextCategories
   let appender: Appender
   let announcer: Announcer
@@ -126,6 +127,7 @@ public final class PostgreSQLEventLog: EventLog {
     plaintextCategories = keyring == nil ? .all : .only(configuration.plaintextCategories)
     let hints = Hints()
     self.hints = hints
+    tail = LogTail(pool, queries, hints)
     let announcer = Announcer(queries, hints)
     self.announcer = announcer
     appender = Appender(

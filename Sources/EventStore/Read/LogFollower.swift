@@ -7,7 +7,7 @@ package final class LogFollower {
   package enum Step: Sendable {
     /// The next events, in order; not none.
     case events([RecordedEvent])
-    /// Everything that is decided has been read.
+    /// Everything has been read that was decided a moment ago.
     case caughtUp
   }
 
@@ -16,6 +16,15 @@ package final class LogFollower {
   private var pause: Duration
   private let longestPause: Duration
   private var hint: UInt64 = 0
+  /// Looks in a row at a log that has grown, but by nothing that the filter lets pass.
+  package private(set) var fruitlessLooks = 0
+  private var lastLook: ContinuousClock.Instant?
+
+  /// From so many fruitless looks on …
+  private static let patience = 4
+  /// … there is more and more time between two of them, up to this: or a reader would look at every batch of a busy log that has
+  /// nothing for it.
+  private static let longestSpacing = Duration.milliseconds(20)
 
   /// - Parameter longestPause: How long it rests when nothing comes and no hint wakes it. Default: as configured.
   package init(
@@ -28,13 +37,33 @@ package final class LogFollower {
   }
 
   package func next() async throws(ReadError) -> Step {
+    var hasGrown = false
     while true {
       if let page = try await pages.nextPage() {
         pause = log.configuration.shortestPoll
+        fruitlessLooks = 0
         return .events(page)
       }
+      if hasGrown {
+        // Nothing for this reader. Perhaps there is more by now; it need not be seen at once.
+        fruitlessLooks += 1
+        return .caughtUp
+      }
+      lastLook = .now
+      if fruitlessLooks >= Self.patience {
+        let looks = try await log.reading { () throws(PostgreSQLError) in try await log.tail.looks() }
+        if let positions = pages.passOver(looks) {
+          hint = looks.last?.hint ?? log.hints.count
+          fruitlessLooks = positions > 0 ? fruitlessLooks + 1 : 0
+          return .caughtUp
+        }
+      }
       hint = log.hints.count
-      guard try await log.reading({ () throws(PostgreSQLError) in try await pages.extend() }) else { return .caughtUp }
+      hasGrown = try await log.reading { () throws(PostgreSQLError) in try await pages.extend() }
+      if !hasGrown {
+        fruitlessLooks = 0
+        return .caughtUp
+      }
     }
   }
 
@@ -44,7 +73,15 @@ package final class LogFollower {
     await log.listen()
     await log.hints.wait(after: hint, atMost: pause * Double.random(in: 0.75...1.25))
     pause = min(pause * 2, longestPause)
+    guard fruitlessLooks > Self.patience, let lastLook else { return }
+    let spacing = min(Self.longestSpacing, .milliseconds(1 << min(fruitlessLooks - Self.patience, 10)))
+    guard lastLook.duration(to: .now) < spacing else { return }
+    // At the same moments as others, so that one look does for all.
+    let turns = Self.start.duration(to: .now) / spacing
+    try? await Task.sleep(for: spacing * (1 - (turns - turns.rounded(.down))))
   }
+
+  private static let start = ContinuousClock.now
 
   /// After a lost connection: goes on after the last event that was given out.
   package func restart() { pages.restart() }

@@ -58,7 +58,39 @@ final class LogPages: EventPageSource {
     // See `start`: the bound may be from before a crash.
     guard lease.connection.serial <= newestConnection else { return Position(lastSeen) }
     let rows = try await lease.connection.execute(log.queries.settledPosition, Parameters(bound))
+    // Of what is before it nothing need ever be looked at again.
+    if !rows.isEmpty, asked == bound, pending.isEmpty { lastSeen = max(lastSeen, rows.int64(0, 0)) }
     return Position(rows.isEmpty ? lastSeen : max(lastSeen, rows.int64(0, 0)))
+  }
+
+  /// For a reader at the end, who need not ask for what others have found to be of no concern to it.
+  ///
+  /// - Returns: How many positions were passed over; `nil`: it has to look for itself.
+  func passOver(_ looks: [LogTail.Look]) -> Int64? {
+    guard isFiltered, asked == bound, pending.isEmpty, let first = looks.first, let last = looks.last,
+      first.start <= asked,
+      asked <= last.bound
+    else { return nil }
+    for look in looks {
+      // See `start`: a newer connection may be one to a server that has crashed.
+      guard look.connection <= newestConnection else { return nil }
+      if look.bound > asked, mayConcern(look) { return nil }
+    }
+    defer {
+      asked = last.bound
+      bound = last.bound
+      newestConnection = last.newestConnection
+    }
+    return last.bound - asked
+  }
+
+  private func mayConcern(_ look: LogTail.Look) -> Bool {
+    let isOfCategory = filter.categories.isEmpty || filter.categories.contains { look.categories.contains($0) }
+    // What a pattern means, the server decides.
+    let isOfType =
+      filter.types.isEmpty && filter.typePatterns.isEmpty || !filter.typePatterns.isEmpty
+      || filter.types.contains { look.types.contains($0) }
+    return isOfCategory && isOfType && look.bound > look.start
   }
 
   /// After a lost connection: goes on after the last event that was seen.

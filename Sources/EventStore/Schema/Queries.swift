@@ -27,6 +27,7 @@ struct Queries: Sendable {
   let grownStreams: Statement
   let settledPosition: Statement
   let eventsAt: Statement
+  let tailKinds: Statement
   /// What appenders notify and readers listen to.
   let channel: String
 
@@ -56,6 +57,7 @@ struct Queries: Sendable {
     grownStreams = statement(SQL.`queries/grown_streams`)
     settledPosition = statement(SQL.`queries/settled_position`)
     eventsAt = statement(SQL.`queries/events_at`)
+    tailKinds = statement(SQL.`queries/tail_kinds`)
     channel = "\(schema.name)_appended"
   }
 }

@@ -10,6 +10,7 @@ extension CursorRun {
     if group.key.isByStream, claim.shards != .all { filter.shards = claim.shards }
     let follower = LogFollower(
       log, after: Position(claim.place.position), filter, longestPause: Self.idlePoll)
+    var lastSettled = ContinuousClock.now
     while !Task.isCancelled {
       // What comes now is for whoever begins again. It must not even be seen to be read.
       guard isRunning else {
@@ -28,9 +29,13 @@ extension CursorRun {
               self.admit(page)
             }
           case .caughtUp:
-            let settled = try await follower.settled()
-            guard self.isRunning else { return }
-            self.state.withLock { $0.settle(at: settled.rawValue) }
+            // Of a busy log that has nothing for this group, now and then.
+            if follower.fruitlessLooks < 4 || lastSettled.duration(to: .now) > .milliseconds(250) {
+              let settled = try await follower.settled()
+              guard self.isRunning else { return }
+              self.state.withLock { $0.settle(at: settled.rawValue) }
+              lastSettled = .now
+            }
             await follower.wait()
           }
         } catch {

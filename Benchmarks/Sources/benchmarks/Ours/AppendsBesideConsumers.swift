@@ -19,9 +19,9 @@ final class AppendsBesideConsumers: Contestant {
   func run(for duration: Duration) async throws -> Sample {
     try await withThrowingTaskGroup(of: Void.self) { group in
       for name in groups { group.addTask { [log] in try await GroupConsumer(log, name) { _ in .ack }.run() } }
-      // They join, and take their shards.
-      try await Task.sleep(for: .seconds(1))
-      let sample = try await appends.run(for: duration)
+      // They join, take their shards, and pass over what was appended without them.
+      try await Task.sleep(for: .seconds(2))
+      let sample = try await appends.run(for: max(duration, .seconds(6)))
       group.cancelAll()
       return sample
     }
