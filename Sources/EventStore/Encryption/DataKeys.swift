@@ -88,7 +88,15 @@ final class DataKeys: Sendable {
 
   /// Looks in the store for keys by their ids, and remembers also why one cannot be had.
   func fetch(ids: [UUID], _ connection: Connection) async throws(PostgreSQLError) {
-    let rows = try await connection.execute(queries.keysByID, Parameters(BinaryArray(ids)))
+    learn(try await ask(for: ids, connection).rows(), ids)
+  }
+
+  func ask(for ids: [UUID], _ connection: Connection) -> PendingResult {
+    connection.send(queries.keysByID, Parameters(BinaryArray(ids)))
+  }
+
+  /// What was asked for.
+  func learn(_ rows: Rows, _ ids: [UUID]) {
     var missing = Set(ids)
     for index in rows.indices {
       let id = rows.uuid(index, 0)

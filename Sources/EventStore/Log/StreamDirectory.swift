@@ -89,8 +89,12 @@ final class StreamDirectory: Sendable {
   }
 
   /// Looks ids up that stand in events.
-  func fetchNames(of ids: [Int64], _ connection: Connection) async throws(PostgreSQLError) {
-    let rows = try await connection.execute(queries.streamsByID, Parameters(BinaryArray(ids)))
+  func askForNames(of ids: [Int64], _ connection: Connection) -> PendingResult {
+    connection.send(queries.streamsByID, Parameters(BinaryArray(ids)))
+  }
+
+  /// What was asked for.
+  func learnNames(_ rows: Rows) {
     for row in rows.indices { learn(StreamName(trusted: rows.text(row, 1)), id: rows.int64(row, 0)) }
   }
 

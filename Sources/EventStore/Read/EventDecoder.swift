@@ -63,13 +63,18 @@ final class EventDecoder {
     }
     if !unknownStreams.isEmpty || !unknownKeys.isEmpty {
       let lease = try await lookUp()
-      if !unknownStreams.isEmpty {
-        try await directory.fetchNames(of: Array(unknownStreams), lease.connection)
+      // Both at once.
+      let names =
+        unknownStreams.isEmpty ? nil : directory.askForNames(of: Array(unknownStreams), lease.connection)
+      let wanted = Array(unknownKeys)
+      let found = wanted.isEmpty ? nil : keys.ask(for: wanted, lease.connection)
+      if let names {
+        directory.learnNames(try await names.rows())
         for id in unknownStreams { opener.names[id] = directory.name(of: id) }
       }
-      if !unknownKeys.isEmpty {
-        try await keys.fetch(ids: Array(unknownKeys), lease.connection)
-        for id in unknownKeys { opener.keys[id] = keys.key(id) }
+      if let found {
+        keys.learn(try await found.rows(), wanted)
+        for id in wanted { opener.keys[id] = keys.key(id) }
       }
     }
     let events = await opened(rows)
