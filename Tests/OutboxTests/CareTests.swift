@@ -317,4 +317,26 @@ struct CareTests {
       #expect(problem == "DecodingError")
     }
   }
+
+  @Test("cursors are joined only while both are at the epochs that their owner knows")
+  func staleMerge() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in _ = try await ConsumerGroups(log).create(ConsumerGroup("all")) }
+    let half = "(repeat('1', 128) || repeat('0', 128))::bit(256)"
+    try await database.sql(
+      "SELECT eventstore.outbox_split(cursor_id, epoch, \(half), NULL) FROM eventstore.outbox_cursors")
+    let shards = "SELECT string_agg(shards::text, ' ' ORDER BY cursor_id) FROM eventstore.outbox_cursors"
+    let before = try await database.column(shards, as: String.self)
+    for (one, other) in [(0, 1), (1, 0), (1, 1)] {
+      let error = await #expect(throws: PostgreSQLError.self) {
+        try await database.sql(
+          """
+          SELECT eventstore.outbox_merge(a.cursor_id, a.epoch + \(one), b.cursor_id, b.epoch + \(other), 0, NULL, NULL)
+            FROM eventstore.outbox_cursors a, eventstore.outbox_cursors b WHERE a.cursor_id < b.cursor_id
+          """)
+      }
+      #expect(error?.sqlState == "ESO01")
+    }
+    #expect(try await database.column(shards, as: String.self) == before)
+  }
 }

@@ -119,6 +119,97 @@ struct FaultTests {
     }
   }
 
+  @Test(
+    "clocks that jump an hour back and forth every second: no lease is lost, nothing comes twice, a delay is what it is"
+  )
+  func clocks() async throws {
+    let database = try TestDatabase.required
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("clock-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let clock = try Self.jumpingClock(in: folder)
+    try await withSharedLog(database) { log, keyring in
+      let groups = ConsumerGroups(log)
+      try await groups.create(ConsumerGroup("one", policy: Self.policy))
+      var delayed = Self.policy
+      delayed.delay = 1
+      try await groups.create(ConsumerGroup("later", policy: delayed))
+      let crew = try Crew(
+        database, keyring, how: "each", lease: 1, groups: ["one", "later"], environment: ["LD_PRELOAD": clock])
+      defer { crew.end() }
+      for _ in 0..<2 { try crew.start(members: 1) }
+      // They have met, and each has its half.
+      try await eventually("two members") {
+        let members = try await groups.members(of: "one")
+        return members.count == 2 && members.allSatisfy { $0.shards > 0 }
+      }
+      let before = try await groups.members(of: "one").map(\.id).sorted()
+      let total = 3_000
+      var poison = 0
+      let start = Crew.now
+      poison = try await append(total, keys: 100, to: log).count
+      // Four jumps at least.
+      try await Task.sleep(for: .seconds(4))
+      try await eventually("all of it", within: 60) {
+        for name in ["one", "later"] {
+          let status = try await groups.status(of: name)
+          let lag = try await groups.lag(of: status)
+          guard status.handled >= total, lag.events == 0, status.keysBehind == 0 else { return false }
+        }
+        return true
+      }
+      let report = try Oracle.check(crew.journal, crew.deaths)
+      #expect(report.problems == [] && report.repeats == 0)
+      for name in ["one", "later"] { #expect(report.done[name, default: []].count == total - poison) }
+      // The same members: none was taken for dead.
+      #expect(try await groups.members(of: "one").map(\.id).sorted() == before)
+      let journal = try String(contentsOf: crew.journal, encoding: .utf8)
+      var first = UInt64.max
+      for line in journal.split(separator: "\n") {
+        let parts = line.split(separator: " ")
+        guard parts.count > 3, parts[0] == "S", parts[3] == "later", let time = UInt64(parts[1]) else { continue }
+        first = min(first, time)
+      }
+      #expect(first != .max && first >= start + 1_000_000_000)
+    }
+  }
+
+  /// A library that, loaded before all others, lets the time of day jump; time itself goes on.
+  private static func jumpingClock(in folder: URL) throws -> String {
+    let source = folder.appendingPathComponent("clock.c")
+    try """
+    #define _GNU_SOURCE
+    #include <dlfcn.h>
+    #include <sys/time.h>
+    #include <time.h>
+
+    int clock_gettime(clockid_t clock, struct timespec *now) {
+      int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+      int result = real(clock, now);
+      struct timespec steady;
+      if (clock == CLOCK_REALTIME && real(CLOCK_MONOTONIC, &steady) == 0)
+        now->tv_sec += (steady.tv_sec % 3 - 1) * 3600;
+      return result;
+    }
+
+    int gettimeofday(struct timeval *now, void *zone) {
+      struct timespec time;
+      int result = clock_gettime(CLOCK_REALTIME, &time);
+      now->tv_sec = time.tv_sec;
+      now->tv_usec = time.tv_nsec / 1000;
+      return result;
+    }
+    """.write(to: source, atomically: true, encoding: .utf8)
+    let library = folder.appendingPathComponent("clock.so").path
+    let compiler = Process()
+    compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    compiler.arguments = ["cc", "-shared", "-fPIC", "-o", library, source.path, "-ldl"]
+    try compiler.run()
+    compiler.waitUntilExit()
+    try #require(compiler.terminationStatus == 0)
+    return library
+  }
+
   /// A log whose keyring other processes can read.
   private func withSharedLog(
     _ database: TestDatabase, _ body: (PostgreSQLEventLog, String) async throws -> Void
@@ -164,12 +255,15 @@ private final class Crew {
 
   var count: Int { workers.count }
 
-  init(_ database: TestDatabase, _ keyring: String, how: String, lease: Double, groups: [String]) throws {
+  init(
+    _ database: TestDatabase, _ keyring: String, how: String, lease: Double, groups: [String],
+    environment further: [String: String] = [:]
+  ) throws {
     journal = FileManager.default.temporaryDirectory.appendingPathComponent("outbox-\(UUID().uuidString)")
     environment = [
       "EVENTSTORE_URL": database.connectionString,
       "EVENTSTORE_KEYRING": keyring,
-    ]
+    ].merging(further) { $1 }
     arguments = [how, "\(lease)"]
     self.groups = groups
   }
@@ -205,10 +299,10 @@ private final class Crew {
   private func kill(_ process: Process) {
     Glibc.kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()
-    deaths[process.processIdentifier] = now
+    deaths[process.processIdentifier] = Self.now
   }
 
-  private var now: UInt64 {
+  static var now: UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
@@ -218,7 +312,7 @@ private final class Crew {
     let process = workers[0].process
     Glibc.kill(process.processIdentifier, SIGSTOP)
     // What it had is not its own any more.
-    deaths[process.processIdentifier] = now
+    deaths[process.processIdentifier] = Self.now
     return process.processIdentifier
   }
 

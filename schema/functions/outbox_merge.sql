@@ -18,6 +18,9 @@ BEGIN
      AND p.epoch = other_epoch
   RETURNING p.handled INTO was;
   DELETE FROM outbox_cursors c WHERE c.cursor_id = other AND c.epoch = other_epoch RETURNING c.shards INTO more;
+  IF was IS NULL OR more IS NULL THEN
+    RAISE EXCEPTION 'cursor % is not at epoch % any more', other, other_epoch USING ERRCODE = 'ESO01';
+  END IF;
   UPDATE outbox_cursors c
      SET shards = c.shards | more,
          epoch  = greatest(one_epoch, other_epoch) + 1
@@ -31,8 +34,8 @@ BEGIN
          handled  = p.handled + was
    WHERE p.cursor_id = one
      AND p.epoch = one_epoch;
-  IF NOT FOUND OR more IS NULL THEN
-    RAISE EXCEPTION 'cursors % and % are not both at their epochs any more', one, other USING ERRCODE = 'ESO01';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'cursor % is not at epoch % any more', one, one_epoch USING ERRCODE = 'ESO01';
   END IF;
 END
 $$;

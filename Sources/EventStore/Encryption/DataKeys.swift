@@ -96,17 +96,18 @@ final class DataKeys: Sendable {
   }
 
   /// What was asked for.
-  func learn(_ rows: Rows, _ ids: [UUID]) {
-    var missing = Set(ids)
-    for index in rows.indices {
-      let id = rows.uuid(index, 0)
-      missing.remove(id)
-      let key = opened(rows, index)
-      known.withLock { $0.byID[id] = key }
+  ///
+  /// - Returns: The same, whatever is forgotten of it meanwhile.
+  @discardableResult
+  func learn(_ rows: Rows, _ ids: [UUID]) -> [UUID: Result<DataKey, PayloadError>] {
+    var found: [UUID: Result<DataKey, PayloadError>] = [:]
+    found.reserveCapacity(ids.count)
+    for index in rows.indices { found[rows.uuid(index, 0)] = opened(rows, index) }
+    for id in ids where found[id] == nil { found[id] = .failure(.dataKeyMissing(key: id.uuidString.lowercased())) }
+    known.withLock { known in
+      for (id, key) in found { known.byID[id] = key }
     }
-    for id in missing {
-      known.withLock { $0.byID[id] = .failure(.dataKeyMissing(key: id.uuidString.lowercased())) }
-    }
+    return found
   }
 
   private func opened(_ rows: Rows, _ index: Int) -> Result<DataKey, PayloadError> {

@@ -217,5 +217,7 @@ public final class PostgreSQLEventLog: EventLog {
       return nil
     }
     superseded?.close()
+    // What was announced until now was announced to nobody.
+    hints.hint()
   }
 }

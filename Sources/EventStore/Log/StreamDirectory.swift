@@ -52,10 +52,11 @@ final class StreamDirectory: Sendable {
   @discardableResult
   func learn(_ stream: StreamName, id: Int64) -> Entry {
     known.withLock { known in
+      // Both: each forgets by itself what was not asked for lately.
+      known.names[id] = stream
       if let entry = known.entries[stream] { return entry }
       let entry = Entry(id: id)
       known.entries[stream] = entry
-      known.names[id] = stream
       return entry
     }
   }
@@ -94,8 +95,17 @@ final class StreamDirectory: Sendable {
   }
 
   /// What was asked for.
-  func learnNames(_ rows: Rows) {
-    for row in rows.indices { learn(StreamName(trusted: rows.text(row, 1)), id: rows.int64(row, 0)) }
+  ///
+  /// - Returns: The same, whatever is forgotten of it meanwhile.
+  func learnNames(_ rows: Rows) -> [Int64: StreamName] {
+    var names: [Int64: StreamName] = [:]
+    names.reserveCapacity(rows.count)
+    for row in rows.indices {
+      let (id, name) = (rows.int64(row, 0), StreamName(trusted: rows.text(row, 1)))
+      names[id] = name
+      learn(name, id: id)
+    }
+    return names
   }
 
   /// The numbers of those categories that exist.

@@ -69,12 +69,10 @@ final class EventDecoder {
       let wanted = Array(unknownKeys)
       let found = wanted.isEmpty ? nil : keys.ask(for: wanted, lease.connection)
       if let names {
-        directory.learnNames(try await names.rows())
-        for id in unknownStreams { opener.names[id] = directory.name(of: id) }
+        opener.names.merge(directory.learnNames(try await names.rows())) { $1 }
       }
       if let found {
-        keys.learn(try await found.rows(), wanted)
-        for id in wanted { opener.keys[id] = keys.key(id) }
+        opener.keys.merge(keys.learn(try await found.rows(), wanted)) { $1 }
       }
     }
     let events = await opened(rows)

@@ -50,21 +50,35 @@ package final class LogFollower {
         return .caughtUp
       }
       lastLook = .now
-      if fruitlessLooks >= Self.patience {
-        let looks = try await log.reading { () throws(PostgreSQLError) in try await log.tail.looks() }
-        if let positions = pages.passOver(looks) {
-          hint = looks.last?.hint ?? log.hints.count
-          fruitlessLooks = positions > 0 ? fruitlessLooks + 1 : 0
-          return .caughtUp
-        }
-      }
-      hint = log.hints.count
-      hasGrown = try await log.reading { () throws(PostgreSQLError) in try await pages.extend() }
-      if !hasGrown {
-        fruitlessLooks = 0
+      // Where that fails, the reader's own look says why.
+      if fruitlessLooks >= Self.patience, pages.canPassOver, let looks = try? await log.tail.looks(),
+        let positions = pages.passOver(looks)
+      {
+        let seen = looks.last?.hint ?? log.hints.count
+        rest(hasGrown: positions > 0 || seen > hint)
+        hint = seen
+        try await settleNowAndThen()
         return .caughtUp
       }
+      let seen = log.hints.count
+      hasGrown = try await log.reading { () throws(PostgreSQLError) in try await pages.extend() }
+      if !hasGrown {
+        // Something was announced, but is not decided yet, as long as another append is open.
+        rest(hasGrown: seen > hint)
+        hint = seen
+        try await settleNowAndThen()
+        return .caughtUp
+      }
+      hint = seen
     }
+  }
+
+  private func rest(hasGrown: Bool) { fruitlessLooks = hasGrown ? fruitlessLooks + 1 : 0 }
+
+  /// So that a reader for whom nothing comes need not read everything again after a connection was lost.
+  private func settleNowAndThen() async throws(ReadError) {
+    guard pages.unsettled > 10_000 else { return }
+    _ = try await settled()
   }
 
   /// After `caughtUp`: waits until something may have been appended. Woken by a hint from this process's own appends or
@@ -72,7 +86,8 @@ package final class LogFollower {
   package func wait() async {
     await log.listen()
     await log.hints.wait(after: hint, atMost: pause * Double.random(in: 0.75...1.25))
-    pause = min(pause * 2, longestPause)
+    // What follows an announcement within 20 ms is not announced again: it is looked for.
+    pause = log.hints.count > hint ? min(.milliseconds(25), longestPause) : min(pause * 2, longestPause)
     guard fruitlessLooks > Self.patience, let lastLook else { return }
     let spacing = min(Self.longestSpacing, .milliseconds(1 << min(fruitlessLooks - Self.patience, 10)))
     guard lastLook.duration(to: .now) < spacing else { return }

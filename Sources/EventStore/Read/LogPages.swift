@@ -57,11 +57,18 @@ final class LogPages: EventPageSource {
     let lease = try await log.pool.lease()
     // See `start`: the bound may be from before a crash.
     guard lease.connection.serial <= newestConnection else { return Position(lastSeen) }
+    defer { withExtendedLifetime(lease) {} }
     let rows = try await lease.connection.execute(log.queries.settledPosition, Parameters(bound))
     // Of what is before it nothing need ever be looked at again.
     if !rows.isEmpty, asked == bound, pending.isEmpty { lastSeen = max(lastSeen, rows.int64(0, 0)) }
     return Position(rows.isEmpty ? lastSeen : max(lastSeen, rows.int64(0, 0)))
   }
+
+  /// How much was read, or passed over, since the last event that is known to be there.
+  var unsettled: Int64 { asked - lastSeen }
+
+  /// Whether what kinds of events there were can tell that none is for this reader.
+  var canPassOver: Bool { !filter.categories.isEmpty || (!filter.types.isEmpty && filter.typePatterns.isEmpty) }
 
   /// For a reader at the end, who need not ask for what others have found to be of no concern to it.
   ///
@@ -103,6 +110,8 @@ final class LogPages: EventPageSource {
 
   private func start() async throws(PostgreSQLError) {
     let lease = try await log.pool.lease()
+    // Before the bound: a connection that is made after this may be one to a server that has crashed since.
+    let newest = Connection.newestSerial
     if lease.connection.serial > newestConnection {
       // The server may have crashed since the bound was taken; then positions that were drawn before, and never
       // committed, are drawn again. Only a position that was seen is sure to be past.
@@ -118,7 +127,7 @@ final class LogPages: EventPageSource {
       categories = try await log.directory.categoryIDs(filter.categories, lease.connection)
     }
     self.bound = bound
-    newestConnection = Connection.newestSerial
+    newestConnection = newest
   }
 
   private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {

@@ -22,7 +22,8 @@ final class LogTail: Sendable {
     /// Without gaps, the oldest first.
     var looks: Deque<Look> = []
     /// Those who wait for the look that is under way; `nil`: none is.
-    var waiting: [UnsafeContinuation<Result<[Look], PostgreSQLError>, Never>]?
+    var waiting: [UInt64: UnsafeContinuation<Result<[Look], PostgreSQLError>, Never>]?
+    var lastWaiter: UInt64 = 0
   }
   private let state = Mutex(State())
   private let pool: ConnectionPool
@@ -40,50 +41,56 @@ final class LogTail: Sendable {
 
   /// The looks of the last time, and a new one; or, where one is under way, that: its `hint` says what it may have missed.
   func looks() async throws(PostgreSQLError) -> [Look] {
-    let result: Result<[Look], PostgreSQLError> = await withUnsafeContinuation { continuation in
-      let isFirst = state.withLock { state in
-        defer { state.waiting = (state.waiting ?? []) + [continuation] }
-        return state.waiting == nil
-      }
-      // In a task of its own: who asked first may be cancelled, and others wait.
-      if isFirst {
-        Task {
-          let result = await self.look()
-          let waiting = self.state.withLock { $0.waiting.take() ?? [] }
-          for one in waiting { one.resume(returning: result) }
+    let id = state.withLock { state in
+      state.lastWaiter += 1
+      return state.lastWaiter
+    }
+    let result: Result<[Look], PostgreSQLError> = await withTaskCancellationHandler {
+      await withUnsafeContinuation { continuation in
+        let (isCancelled, isFirst) = state.withLock { state in
+          if Task.isCancelled { return (true, false) }
+          defer { state.waiting = (state.waiting ?? [:]).merging([id: continuation]) { $1 } }
+          return (false, state.waiting == nil)
+        }
+        if isCancelled { continuation.resume(returning: .failure(Self.cancelled)) }
+        // In a task of its own: who asked first may be cancelled, and others wait.
+        if isFirst {
+          Task {
+            let result = await self.look()
+            let waiting = self.state.withLock { $0.waiting.take() ?? [:] }
+            for one in waiting.values { one.resume(returning: result) }
+          }
         }
       }
+    } onCancel: {
+      state.withLock { $0.waiting?.removeValue(forKey: id) }?.resume(returning: .failure(Self.cancelled))
     }
     return try result.get()
   }
+
+  private static let cancelled = PostgreSQLError(.cancelled, "cancelled while the log was looked at")
 
   private func look() async -> Result<[Look], PostgreSQLError> {
     do throws(PostgreSQLError) {
       let hint = hints.count
       let lease = try await pool.lease()
       let connection = lease.connection
+      defer { withExtendedLifetime(lease) {} }
+      // Before the bound: see `LogPages`.
+      let newest = Connection.newestSerial
       let last = state.withLock { $0.looks.last }
       // The bound first; the events only in a later statement, whose snapshot is younger.
       let bound = try await connection.execute(queries.horizon).int64(0, 0)
-      let newest = Connection.newestSerial
       // After a loss of connections the server may have crashed, and drawn positions again: what was looked at says nothing.
-      let start = last.flatMap { connection.serial <= $0.newestConnection ? $0.bound : nil } ?? bound
-      var categories: Set<String> = []
-      var types: Set<String> = []
-      var isKnown = bound - start <= Self.longestStretch
-      if isKnown, bound > start {
-        let rows = try await connection.execute(queries.tailKinds, Parameters(start, bound))
-        for row in rows.indices {
-          if rows.isNull(row, 0) { isKnown = false } else { categories.insert(rows.text(row, 0)) }
-          types.insert(rows.text(row, 1))
-        }
-      }
+      let before = last.flatMap { connection.serial <= $0.newestConnection ? $0.bound : nil }
+      let kinds = if let before { try await kinds(after: before, upTo: bound, connection) } else { Kinds?.none }
+      let start = kinds == nil ? bound : before ?? bound
       let look = Look(
-        start: isKnown ? start : bound, bound: max(start, bound), categories: categories, types: types, hint: hint,
-        connection: connection.serial, newestConnection: newest)
+        start: start, bound: max(start, bound), categories: kinds?.categories ?? [], types: kinds?.types ?? [],
+        hint: hint, connection: connection.serial, newestConnection: newest)
       return .success(
         state.withLock { state in
-          if look.start != last?.bound || last == nil { state.looks = [] }
+          if kinds == nil { state.looks = [] }
           state.looks.append(look)
           if state.looks.count > Self.kept { state.looks.removeFirst() }
           return Array(state.looks)
@@ -91,5 +98,26 @@ final class LogTail: Sendable {
     } catch {
       return .failure(error)
     }
+  }
+
+  private struct Kinds {
+    var categories: Set<String> = []
+    var types: Set<String> = []
+  }
+
+  /// - Returns: `nil`: they are not known.
+  private func kinds(
+    after start: Int64, upTo bound: Int64, _ connection: Connection
+  ) async throws(PostgreSQLError) -> Kinds? {
+    guard bound - start <= Self.longestStretch else { return nil }
+    var kinds = Kinds()
+    guard bound > start else { return kinds }
+    let rows = try await connection.execute(queries.tailKinds, Parameters(start, bound))
+    for row in rows.indices {
+      guard !rows.isNull(row, 0) else { return nil }
+      kinds.categories.insert(rows.text(row, 0))
+      kinds.types.insert(rows.text(row, 1))
+    }
+    return kinds
   }
 }
