@@ -95,7 +95,7 @@ struct FaultTests {
       let total = 3_000
       async let poison = append(total, keys: 50, to: log)
       try await eventually("it is at work") { try await groups.status(of: "one").handled > 200 }
-      let sleeper = crew.stopOne()
+      let sleeper = try await crew.stopOne()
       try crew.start(members: 1)
       let lost = try await poison
       try await eventually("the other has taken over and is done", within: 60) {
@@ -308,9 +308,14 @@ private final class Crew {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
-  func stopOne() -> Int32 {
+  func stopOne() async throws -> Int32 {
     let process = workers[0].process
     Glibc.kill(process.processIdentifier, SIGSTOP)
+    // It may run on for a moment on a busy machine.
+    try await eventually("it is stopped") {
+      let state = try String(contentsOfFile: "/proc/\(process.processIdentifier)/stat", encoding: .utf8)
+      return state.split(separator: ")").last?.hasPrefix(" T") == true
+    }
     // What it had is not its own any more.
     deaths[process.processIdentifier] = Self.now
     return process.processIdentifier
