@@ -2,7 +2,7 @@ import Testing
 
 @testable import EmbeddedPostgreSQL
 
-@Suite("A copy of a cluster", .timeLimit(.minutes(5)))
+@Suite("A copy of a cluster", .timeLimit(.minutes(15)))
 struct ClusterCopyTests {
   @Test("has the template's data and a life of its own")
   func independent() async throws {

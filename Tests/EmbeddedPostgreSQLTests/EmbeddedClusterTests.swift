@@ -5,7 +5,7 @@ import Testing
 
 @testable import EmbeddedPostgreSQL
 
-@Suite("A private cluster", .timeLimit(.minutes(2)))
+@Suite("A private cluster", .timeLimit(.minutes(15)))
 struct EmbeddedClusterTests {
   @Test("is made on first use, durable, closed to the network, and keeps its data")
   func lifeCycle() async throws {

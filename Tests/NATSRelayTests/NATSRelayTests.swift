@@ -6,7 +6,7 @@
   import TestSupport
   import Testing
 
-  @Suite("NATS JetStream, by a real server", .database, .timeLimit(.minutes(5)))
+  @Suite("NATS JetStream, by a real server", .database, .timeLimit(.minutes(15)))
   struct NATSRelayTests {
     private func append(_ log: PostgreSQLEventLog, streams: Int, each count: Int, bytes: Int = 100) async throws {
       for stream in 0..<streams {

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// What a review had found.
-@Suite("Consumers, with care", .database, .timeLimit(.minutes(5)))
+@Suite("Consumers, with care", .database, .timeLimit(.minutes(15)))
 struct CareTests {
   private func made(_ count: Int = 1) -> [EventData] {
     (0..<count).map { _ in EventData(type: "made", payload: .json("{}")) }

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Consumers", .database, .timeLimit(.minutes(5)))
+@Suite("Consumers", .database, .timeLimit(.minutes(15)))
 struct ConsumerTests {
   @Test("every event of a group once, in order by stream, many at a time; new ones as they come")
   func delivers() async throws {

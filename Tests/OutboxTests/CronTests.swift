@@ -5,7 +5,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Cron expressions", .database, .timeLimit(.minutes(5)))
+@Suite("Cron expressions", .database, .timeLimit(.minutes(15)))
 struct CronTests {
   @Test(
     "what is wrong is said, and where",

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Dead letters, and groups that are operated", .database, .timeLimit(.minutes(5)))
+@Suite("Dead letters, and groups that are operated", .database, .timeLimit(.minutes(15)))
 struct ParkedTests {
   @Test("park and hold: later events of the key wait; retry brings it back in order; skip passes it over")
   func holds() async throws {

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Policies of consumer groups", .database, .timeLimit(.minutes(5)))
+@Suite("Policies of consumer groups", .database, .timeLimit(.minutes(15)))
 struct PolicyTests {
   @Test("a filter of categories, type patterns and metadata; anything else is passed over, and no lag")
   func filters() async throws {

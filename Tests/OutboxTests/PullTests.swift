@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Deliveries to pull, and parts of the log once more", .database, .timeLimit(.minutes(2)))
+@Suite("Deliveries to pull, and parts of the log once more", .database, .timeLimit(.minutes(15)))
 struct PullTests {
   @Test("a sequence of deliveries: several at a time, answered in any order; one without an answer comes again")
   func pulls() async throws {

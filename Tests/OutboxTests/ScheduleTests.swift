@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Scheduled appends", .database, .timeLimit(.minutes(5)))
+@Suite("Scheduled appends", .database, .timeLimit(.minutes(15)))
 struct ScheduleTests {
   private func event(_ text: String, id: UUID = .v7(), metadata: Metadata = Metadata()) -> EventData {
     EventData(id: id, type: "reminded", payload: .json("{\"text\":\"\(text)\"}"), metadata: metadata)

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Which events come when", .database, .timeLimit(.minutes(5)))
+@Suite("Which events come when", .database, .timeLimit(.minutes(15)))
 struct TimingTests {
   /// RFC 3339.
   private func later(_ seconds: Double) -> Metadata {

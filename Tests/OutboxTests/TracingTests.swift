@@ -50,7 +50,7 @@ private struct Secret: Error {
   let text: String
 }
 
-@Suite("Trace contexts", .database, .timeLimit(.minutes(5)))
+@Suite("Trace contexts", .database, .timeLimit(.minutes(15)))
 struct TracingTests {
   @Test("from the span that appends into the event's metadata, and from there to the handler's span")
   func carried() async throws {

@@ -3,7 +3,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Cancellation and time-outs", .database, .timeLimit(.minutes(5)))
+@Suite("Cancellation and time-outs", .database, .timeLimit(.minutes(15)))
 struct CancellationTests {
   private static let sleep = Statement("SELECT pg_sleep(30)")
   private static let echo = Statement("SELECT $1")

@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Connection pool", .database, .timeLimit(.minutes(5)))
+@Suite("Connection pool", .database, .timeLimit(.minutes(15)))
 struct ConnectionPoolTests {
   private static let echo = Statement("SELECT $1")
   private static let nap = Statement("SELECT pg_sleep(0.005)")

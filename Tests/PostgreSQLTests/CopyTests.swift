@@ -11,7 +11,7 @@ extension TestDatabase {
   }
 }
 
-@Suite("COPY out", .database, .timeLimit(.minutes(5)))
+@Suite("COPY out", .database, .timeLimit(.minutes(15)))
 struct CopyOutTests {
   @Test("300,000 rows reach a slow consumer, and the server waits for it")
   func slowConsumer() async throws {
@@ -113,7 +113,7 @@ struct CopyOutTests {
   }
 }
 
-@Suite("COPY in", .database, .timeLimit(.minutes(5)))
+@Suite("COPY in", .database, .timeLimit(.minutes(15)))
 struct CopyInTests {
   private struct Changed: Error {}
 

@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Errors", .database, .timeLimit(.minutes(5)))
+@Suite("Errors", .database, .timeLimit(.minutes(15)))
 struct ErrorTests {
   private let secret = "hunter2-secret"
 
@@ -42,7 +42,7 @@ struct ErrorTests {
   }
 }
 
-@Suite("Connecting", .database, .timeLimit(.minutes(5)))
+@Suite("Connecting", .database, .timeLimit(.minutes(15)))
 struct ConnectingTests {
   @Test("the second host is tried when the first is dead")
   func severalHosts() async throws {

@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Lost connections", .timeLimit(.minutes(5)))
+@Suite("Lost connections", .timeLimit(.minutes(15)))
 struct LostConnectionTests {
   private static let one = Statement("SELECT 1")
 

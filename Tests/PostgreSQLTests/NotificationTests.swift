@@ -3,7 +3,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Notifications", .database, .timeLimit(.minutes(5)))
+@Suite("Notifications", .database, .timeLimit(.minutes(15)))
 struct NotificationTests {
   /// What a connection has heard.
   private final class Heard: Sendable {

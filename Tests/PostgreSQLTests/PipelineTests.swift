@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Pipeline", .database, .timeLimit(.minutes(5)))
+@Suite("Pipeline", .database, .timeLimit(.minutes(15)))
 struct PipelineTests {
   private static let echo = Statement("SELECT $1")
 
@@ -88,7 +88,7 @@ struct PipelineTests {
   }
 }
 
-@Suite("Prepared statements", .database, .timeLimit(.minutes(5)))
+@Suite("Prepared statements", .database, .timeLimit(.minutes(15)))
 struct PreparedStatementTests {
   private let prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT 42'"
 

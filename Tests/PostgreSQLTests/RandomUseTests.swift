@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Many tasks use one pool at random: every one gets its own answers, and nothing hangs.
-@Suite("Random use of a pool", .database, .timeLimit(.minutes(5)))
+@Suite("Random use of a pool", .database, .timeLimit(.minutes(15)))
 struct RandomUseTests {
   private static let echo = Statement("SELECT $1")
   private static let divide = Statement("SELECT 10 / $1")

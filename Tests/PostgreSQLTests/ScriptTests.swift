@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Scripts", .database, .timeLimit(.minutes(5)))
+@Suite("Scripts", .database, .timeLimit(.minutes(15)))
 struct ScriptTests {
   @Test("several statements run; the last result comes back, as text")
   func several() async throws {

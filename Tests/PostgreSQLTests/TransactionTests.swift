@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Transactions", .database, .timeLimit(.minutes(5)))
+@Suite("Transactions", .database, .timeLimit(.minutes(15)))
 struct TransactionTests {
   private struct Changed: Error {}
   private static let insert = Statement("INSERT INTO entries VALUES ($1)")

@@ -3,7 +3,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Values", .database, .timeLimit(.minutes(5)))
+@Suite("Values", .database, .timeLimit(.minutes(15)))
 struct ValueTests {
   private func expectRoundTrip<V: PostgreSQLEncodable & PostgreSQLDecodable & Equatable>(
     _ values: [V], null typeOID: UInt32
@@ -122,7 +122,7 @@ struct ValueTests {
   }
 }
 
-@Suite("Arrays", .database, .timeLimit(.minutes(5)))
+@Suite("Arrays", .database, .timeLimit(.minutes(15)))
 struct ArrayTests {
   @Test func text() async throws {
     try await withConnection { connection in

@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Waiting on the caller's own thread", .database, .timeLimit(.minutes(5)))
+@Suite("Waiting on the caller's own thread", .database, .timeLimit(.minutes(15)))
 struct WaitingTests {
   private static let echo = Statement("SELECT $1")
   private static let sleep = Statement("SELECT pg_sleep($1)")

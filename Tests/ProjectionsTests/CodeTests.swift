@@ -79,7 +79,7 @@ private struct Elsewhere: ExternalProjection {
   }
 }
 
-@Suite("Projections in code", .database, .timeLimit(.minutes(5)))
+@Suite("Projections in code", .database, .timeLimit(.minutes(15)))
 struct CodeTests {
   @Test("in Swift: applied once, indexed after, rebuilt, switched; side effects only where readers look")
   func inSwift() async throws {

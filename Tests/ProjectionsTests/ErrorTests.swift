@@ -6,7 +6,7 @@ import Replay
 import TestSupport
 import Testing
 
-@Suite("Events that cannot be applied", .database, .timeLimit(.minutes(5)))
+@Suite("Events that cannot be applied", .database, .timeLimit(.minutes(15)))
 struct ErrorTests {
   /// 300 events, three of which break the table's rule.
   private func fill(_ log: PostgreSQLEventLog) async throws {

@@ -24,7 +24,7 @@ private struct Purse: Aggregate, Equatable {
   }
 }
 
-@Suite("Inline projections", .database, .timeLimit(.minutes(5)))
+@Suite("Inline projections", .database, .timeLimit(.minutes(15)))
 struct InlineTests {
   private static let table = "cents bigint NOT NULL CHECK (cents > -1000)"
   private static func text(_ version: Int = 1, columns: String = "", values: String = "", update: String = "") -> String

@@ -14,7 +14,7 @@ private final class Counter: Sendable {
   var value: Int { count.withLock { $0 } }
 }
 
-@Suite("Rebuilding beside the live one", .database, .timeLimit(.minutes(5)))
+@Suite("Rebuilding beside the live one", .database, .timeLimit(.minutes(15)))
 struct RebuildTests {
   /// A store with a live projection.
   private func withLive<R>(

@@ -6,7 +6,7 @@ import Replay
 import TestSupport
 import Testing
 
-@Suite("Running projections", .database, .timeLimit(.minutes(5)))
+@Suite("Running projections", .database, .timeLimit(.minutes(15)))
 struct RunTests {
   @Test("history, then what is appended; every event once; readers use a view", arguments: ["independent", "ordered"])
   func follows(streams: String) async throws {

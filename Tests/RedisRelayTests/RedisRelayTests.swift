@@ -7,7 +7,7 @@
 
   @testable import RedisRelay
 
-  @Suite("Redis Streams, by a real server", .database, .timeLimit(.minutes(5)))
+  @Suite("Redis Streams, by a real server", .database, .timeLimit(.minutes(15)))
   struct RedisRelayTests {
     private func withServer(
       _ options: [String] = [], _ body: (ServerProcess, RedisServer, RedisConnection) async throws -> Void

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Webhooks
 
-@Suite("Webhooks", .database, .timeLimit(.minutes(5)))
+@Suite("Webhooks", .database, .timeLimit(.minutes(15)))
 struct WebhookTests {
   private static let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

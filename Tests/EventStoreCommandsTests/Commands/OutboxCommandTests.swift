@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension CommandLineTests {
-  @Suite("esctl outbox", .database, .timeLimit(.minutes(5)))
+  @Suite("esctl outbox", .database, .timeLimit(.minutes(15)))
   struct OutboxCommandTests {
     private func append(_ esctl: EsctlRunner, _ stream: String, _ count: Int) async throws {
       for number in 1...count {

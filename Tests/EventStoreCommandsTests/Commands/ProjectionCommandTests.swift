@@ -9,7 +9,7 @@ private let first = project.appendingPathComponent("Examples/balance.sql").path
 private let second = project.appendingPathComponent("Examples/balance-v2.sql").path
 
 extension CommandLineTests {
-  @Suite("esctl projections", .database, .timeLimit(.minutes(5)))
+  @Suite("esctl projections", .database, .timeLimit(.minutes(15)))
   struct ProjectionCommandTests {
     private func append(_ esctl: EsctlRunner, _ account: Int, _ amount: String, type: String = "PRIJEM") async throws {
       let output = try await esctl(

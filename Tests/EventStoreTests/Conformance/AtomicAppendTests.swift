@@ -2,7 +2,7 @@ import EventStore
 import FoundationEssentials
 import Testing
 
-@Suite("Appends to several streams, and what is refused", .timeLimit(.minutes(5)))
+@Suite("Appends to several streams, and what is refused", .timeLimit(.minutes(15)))
 struct AtomicAppendTests {
   @Test("several streams are appended to together", arguments: Backend.all)
   func together(backend: Backend) async throws {

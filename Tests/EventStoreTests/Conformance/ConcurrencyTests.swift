@@ -2,7 +2,7 @@ import EventStore
 import FoundationEssentials
 import Testing
 
-@Suite("Writers at the same time", .timeLimit(.minutes(5)))
+@Suite("Writers at the same time", .timeLimit(.minutes(15)))
 struct ConcurrencyTests {
   @Test("two writers that expect the same version: exactly one wins", arguments: Backend.all, [2, 8, 32])
   func oneWins(backend: Backend, writers: Int) async throws {

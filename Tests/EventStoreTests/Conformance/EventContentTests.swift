@@ -2,7 +2,7 @@ import EventStore
 import FoundationEssentials
 import Testing
 
-@Suite("What an event carries", .timeLimit(.minutes(5)))
+@Suite("What an event carries", .timeLimit(.minutes(15)))
 struct EventContentTests {
   @Test("two spellings of a name that look the same are two streams, with a key each", arguments: Backend.all)
   func spellings(backend: Backend) async throws {

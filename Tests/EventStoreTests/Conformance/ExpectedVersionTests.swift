@@ -2,7 +2,7 @@ import EventStore
 import FoundationEssentials
 import Testing
 
-@Suite("Expected versions", .timeLimit(.minutes(5)))
+@Suite("Expected versions", .timeLimit(.minutes(15)))
 struct ExpectedVersionTests {
   /// What an append does to a stream of so many events.
   struct Expectation: Sendable, CustomTestStringConvertible {

@@ -2,7 +2,7 @@ import EventStore
 import FoundationEssentials
 import Testing
 
-@Suite("Reading", .timeLimit(.minutes(5)))
+@Suite("Reading", .timeLimit(.minutes(15)))
 struct ReadTests {
   static let ranges: [(range: StreamRange, versions: [Int])] = [
     (.all, Array(1...20)),

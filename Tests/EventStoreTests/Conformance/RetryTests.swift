@@ -2,7 +2,7 @@ import EventStore
 import FoundationEssentials
 import Testing
 
-@Suite("Retries", .timeLimit(.minutes(5)))
+@Suite("Retries", .timeLimit(.minutes(15)))
 struct RetryTests {
   /// An expectation, and the events that the stream has before.
   static let modes: [(expected: ExpectedVersion, existing: Int)] = [

@@ -3,7 +3,7 @@ import FoundationEssentials
 import Synchronization
 import Testing
 
-@Suite("Subscriptions", .timeLimit(.minutes(5)))
+@Suite("Subscriptions", .timeLimit(.minutes(15)))
 struct SubscriptionTests {
   @Test("first what is there, then what comes", arguments: Backend.all)
   func catchUpThenLive(backend: Backend) async throws {

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("kill -9 of the server", .timeLimit(.minutes(5)))
+@Suite("kill -9 of the server", .timeLimit(.minutes(15)))
 struct ServerCrashTests {
   /// What the log told a writer.
   struct Acknowledged: Hashable, Sendable {

@@ -4,7 +4,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("The horizon", .timeLimit(.minutes(5)))
+@Suite("The horizon", .timeLimit(.minutes(15)))
 struct HorizonTests {
   private static let duration = Duration.seconds(8)
   private static let endType = "test.end"

@@ -5,7 +5,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("Readers of a busy log that has little for them", .database, .timeLimit(.minutes(5)))
+@Suite("Readers of a busy log that has little for them", .database, .timeLimit(.minutes(15)))
 struct LogTailTests {
   private final class Seen: Sendable {
     private let ids = Mutex<[UUID]>([])

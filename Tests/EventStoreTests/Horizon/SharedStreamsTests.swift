@@ -13,7 +13,7 @@ struct SharedStreamsTests {
 
   @Test(
     "two processes' worth of writers: no event skipped, no version gap, no duplicate, while a stranger's transaction is open",
-    .timeLimit(.minutes(5)))
+    .timeLimit(.minutes(15)))
   func sharedStreams() async throws {
     try await IsolatedServer.with { server in
       // A transaction with an id of its own, in another database, for as long as it all takes.

@@ -5,7 +5,7 @@ import Testing
 
 @testable import EventStore
 
-@Suite("Migrations", .database, .timeLimit(.minutes(5)))
+@Suite("Migrations", .database, .timeLimit(.minutes(15)))
 struct MigrationTests {
   /// Of every released migration. A new file is added here; a line is never changed.
   static let digests = [

@@ -5,7 +5,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Snapshots", .database, .timeLimit(.minutes(3)))
+@Suite("Snapshots", .database, .timeLimit(.minutes(15)))
 struct SnapshotTests {
   private typealias Folder = StreamFolder<AggregateFold<Account>>
 

@@ -4,7 +4,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("Rows that a superuser has altered", .database, .timeLimit(.minutes(5)))
+@Suite("Rows that a superuser has altered", .database, .timeLimit(.minutes(15)))
 struct AlteredRowsTests {
   struct Alteration: Sendable, CustomTestStringConvertible {
     let name: String

@@ -3,7 +3,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite("What nobody may do to the log", .database, .timeLimit(.minutes(5)))
+@Suite("What nobody may do to the log", .database, .timeLimit(.minutes(15)))
 struct ImmutabilityTests {
   static let changes = [
     "UPDATE eventstore.events SET type = 'other'", "DELETE FROM eventstore.events",

@@ -7,7 +7,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Sealed payloads in the database", .timeLimit(.minutes(5)))
+@Suite("Sealed payloads in the database", .timeLimit(.minutes(15)))
 struct SealedStorageTests {
   @Test(
     "a sealed payload is nowhere in clear: not in the table, not in a dump, not in any file of the server")
@@ -66,7 +66,7 @@ struct SealedStorageTests {
   }
 }
 
-@Suite("Sealed payloads and plaintext ones", .database, .timeLimit(.minutes(5)))
+@Suite("Sealed payloads and plaintext ones", .database, .timeLimit(.minutes(15)))
 struct PayloadStorageTests {
   @Test("payloads of more than 1 KiB are compressed, before they are sealed", arguments: [true, false])
   func compression(isSealed: Bool) async throws {

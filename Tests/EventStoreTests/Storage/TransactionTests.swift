@@ -5,7 +5,7 @@ import Testing
 
 @testable import EventStore
 
-@Suite("Appends in the caller's transaction", .database, .timeLimit(.minutes(5)))
+@Suite("Appends in the caller's transaction", .database, .timeLimit(.minutes(15)))
 struct TransactionTests {
   struct Undo: Error {}
 
@@ -148,7 +148,7 @@ struct TransactionTests {
   }
 }
 
-@Suite("Deadlocks", .database, .timeLimit(.minutes(5)))
+@Suite("Deadlocks", .database, .timeLimit(.minutes(15)))
 struct DeadlockTests {
   @Test("appends to several streams in opposite order, from several processes' worth of logs")
   func oppositeOrder() async throws {

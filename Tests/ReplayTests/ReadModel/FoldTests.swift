@@ -6,7 +6,7 @@ import Testing
 
 @testable import Replay
 
-@Suite("Folding into a read model", .database, .timeLimit(.minutes(3)))
+@Suite("Folding into a read model", .database, .timeLimit(.minutes(15)))
 struct FoldTests {
   private func rows(
     _ text: String, _ scope: ReplayScope, _ log: PostgreSQLEventLog, workers: Int? = nil
