@@ -46,7 +46,8 @@ extension CommandLineTests {
     }
 
     @Test(
-      "ended in the middle, it has written a beginning of the file; the last run completes it", .timeLimit(.minutes(15)))
+      "ended in the middle, it has written a beginning of the file; the last run completes it", .timeLimit(.minutes(15))
+    )
     func interrupted() async throws {
       try await IsolatedServer.with { server in
         let esctl = try EsctlRunner(server.database)
