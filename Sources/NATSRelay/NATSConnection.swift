@@ -1,8 +1,6 @@
 #if NATS
   internal import CNATS
   internal import Dispatch
-  internal import Glibc
-  internal import Synchronization
 
   /// What became of a message.
   enum Confirmation: Sendable, Equatable {

@@ -36,11 +36,18 @@
       try Self.check(natsOptions_SetReconnectWait(options, 250))
       // Nothing is kept to be sent later, perhaps after someone else has sent what comes after it.
       try Self.check(natsOptions_SetReconnectBufSize(options, 1))
-      let closure = Unmanaged.passRetained(waiting).toOpaque()
-      try Self.check(
-        natsOptions_SetClosedCB(
-          options, { _, closure in if let closure { Waiting.from(closure).close() } }, closure))
-      try Self.check(natsConnection_Connect(&connection, options))
+      let reference = Unmanaged.passRetained(waiting)
+      let closure = reference.toOpaque()
+      do {
+        try Self.check(
+          natsOptions_SetClosedCB(
+            options, { _, closure in if let closure { Waiting.from(closure).close() } }, closure))
+        try Self.check(natsConnection_Connect(&connection, options))
+      } catch {
+        // There is no connection that could call back.
+        reference.release()
+        throw error
+      }
       var settings = jsOptions()
       jsOptions_Init(&settings)
       settings.PublishAsync.AckHandler = { _, message, confirmed, problem, closure in

@@ -9,8 +9,8 @@
   /// unless it was made with another) is stored once. Only a replay comes without it, since it is meant to be stored once more. Further
   /// headers: `content-type`, `key` (what the event is ordered by), `traceparent` where there is one.
   ///
-  /// While the server is away or cannot store anything, or no stream takes the subject, events wait and no attempt is counted. One that is too large for the server
-  /// or the stream is a dead letter. Another error is a failed try.
+  /// While the server is away or cannot store anything, or no stream takes the subject, events wait and no attempt is counted. One that
+  /// is too large for the server or the stream is a dead letter. Another error is a failed try.
   public struct NATSRelay: Relay {
     public struct Options: Sendable {
       /// A file with the user's JWT and seed, as `nsc` writes it.

@@ -74,8 +74,7 @@ final class LogPages: EventPageSource {
   ///
   /// - Returns: How many positions were passed over; `nil`: it has to look for itself.
   func passOver(_ looks: [LogTail.Look]) -> Int64? {
-    guard isFiltered, asked == bound, pending.isEmpty, let first = looks.first, let last = looks.last,
-      first.start <= asked,
+    guard asked == bound, pending.isEmpty, let first = looks.first, let last = looks.last, first.start <= asked,
       asked <= last.bound
     else { return nil }
     for look in looks {
@@ -95,8 +94,7 @@ final class LogPages: EventPageSource {
     let isOfCategory = filter.categories.isEmpty || filter.categories.contains { look.categories.contains($0) }
     // What a pattern means, the server decides.
     let isOfType =
-      filter.types.isEmpty && filter.typePatterns.isEmpty || !filter.typePatterns.isEmpty
-      || filter.types.contains { look.types.contains($0) }
+      filter.types.isEmpty || !filter.typePatterns.isEmpty || filter.types.contains { look.types.contains($0) }
     return isOfCategory && isOfType && look.bound > look.start
   }
 

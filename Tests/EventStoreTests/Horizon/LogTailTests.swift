@@ -82,4 +82,40 @@ struct LogTailTests {
       #expect(seen[4].all == expected[0])
     }
   }
+
+  @Test(
+    "what follows an announcement of another process too soon to be announced itself is found without a further one")
+  func afterAnAnnouncement() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let seen = Seen()
+      let reader = Task {
+        // It does not look by itself, but for what it was told.
+        try await database.withLog({
+          $0.shortestPoll = .seconds(600)
+          $0.longestPoll = .seconds(600)
+        }) { other in
+          for try await event in other.subscribe(after: .start, where: LogFilter(categories: ["a"])) {
+            seen.add(event.id)
+          }
+        }
+      }
+      defer { reader.cancel() }
+      // It listens.
+      for _ in 0..<1_000 where seen.all.isEmpty {
+        _ = try await log.append([event("first")], to: "a-1", expecting: .any)
+        try await Task.sleep(for: .milliseconds(25))
+      }
+      for round in 0..<40 {
+        // Long enough after the last one to be announced.
+        try await Task.sleep(for: .milliseconds(60))
+        _ = try await log.append([event("announced")], to: "other-1", expecting: .any)
+        try await Task.sleep(for: .milliseconds(round % 8 * 2))
+        let last = event("silent")
+        _ = try await log.append([last], to: "a-1", expecting: .any)
+        for _ in 0..<1_000 where seen.all.last != last.id { try await Task.sleep(for: .milliseconds(10)) }
+        try #require(seen.all.last == last.id, "round \(round)")
+      }
+    }
+  }
 }
