@@ -69,13 +69,7 @@
     }
 
     private func forward(_ delivery: Delivery) async throws -> Disposition {
-      let event: CloudEvent
-      do {
-        event = try CloudEvent(delivery, source: source)
-      } catch {
-        // A key that is not here is no event's fault.
-        return .stop(reason: "its payload cannot be opened: \(error)")
-      }
+      let event = try CloudEvent(relaying: delivery, source: source)
       var headers = [("content-type", CloudEvent.contentType), ("key", Self.headerValue(delivery.key))]
       if let traceparent = delivery.event.metadata.traceparent {
         headers.append(("traceparent", Self.headerValue(traceparent)))

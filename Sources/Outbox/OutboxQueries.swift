@@ -39,7 +39,7 @@ struct OutboxQueries: Sendable {
   let audited: Statement
 
   init(_ schema: SchemaName) {
-    func statement(_ text: String) -> Statement { Statement(text.replacing(":\"schema\"", with: schema.quoted)) }
+    let statement = schema.statement
     func update(_ assignment: String) -> Statement {
       statement(
         "UPDATE :\"schema\".outbox_groups SET revision = revision + 1, \(assignment) WHERE group_id = $1 RETURNING revision"

@@ -54,19 +54,21 @@
     public func forward(_ deliveries: [Delivery]) async throws -> [Disposition] {
       var commands: [[String]] = []
       var bytes = 0
+      // What is before it in the batch is sent; what is behind it comes again.
+      var refused: [Disposition] = []
       for delivery in deliveries {
-        do {
+        do throws(DeliveryFailure) {
           let command = try command(delivery)
           bytes += command.reduce(0) { $0 + $1.utf8.count }
           // The rest comes again at once.
           if !commands.isEmpty, bytes > Self.mostBytes { break }
           commands.append(command)
         } catch {
-          // A key that is not here is no event's fault. What is before it in the batch is sent first.
-          guard commands.isEmpty else { break }
-          return [.stop(reason: "its payload cannot be opened: \(error)")]
+          refused = [error.disposition]
+          break
         }
       }
+      guard !commands.isEmpty else { return refused }
       do {
         // Before anything is added as well: what no replica has taken would be added again and again.
         try await waitForReplicas()
@@ -75,8 +77,8 @@
           try await waitForReplicas()
           return added.map { reply in
             if case .error(let answer) = reply { Self.disposition(answer) } else { .ack }
-          }
-        case .failure(let refusal): return commands.map { _ in Self.disposition(refusal.answer) }
+          } + refused
+        case .failure(let refusal): return commands.map { _ in Self.disposition(refusal.answer) } + refused
         }
       } catch let error as RedisUnavailable {
         throw DeliveryFailure(.throttle(after: 1, reason: "Redis: \(error.problem)"))
@@ -99,8 +101,8 @@
       }
     }
 
-    private func command(_ delivery: Delivery) throws -> [String] {
-      let event = try CloudEvent(delivery, source: source)
+    private func command(_ delivery: Delivery) throws(DeliveryFailure) -> [String] {
+      let event = try CloudEvent(relaying: delivery, source: source)
       var command = ["XADD", stream(delivery)]
       if let length = options.maximumLength { command += ["MAXLEN", "~", "\(length)"] }
       command += ["*", "id", event.id, "key", delivery.key]

@@ -46,13 +46,7 @@ public struct WebhookRelay: Relay {
   }
 
   private func forward(_ delivery: Delivery) async throws -> Disposition {
-    let event: CloudEvent
-    do {
-      event = try CloudEvent(delivery, source: source)
-    } catch {
-      // A key that is not here is no event's fault.
-      return .stop(reason: "its payload cannot be opened: \(error)")
-    }
+    let event = try CloudEvent(relaying: delivery, source: source)
     let time = Int(Date.now.timeIntervalSince1970)
     var request = URLRequest(url: endpoint)
     request.httpMethod = "POST"

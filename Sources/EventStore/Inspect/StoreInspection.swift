@@ -16,7 +16,7 @@ package struct StoreInspection: Sendable {
   }
 
   private func rows(_ text: String, _ parameters: Parameters = Parameters()) async throws(PostgreSQLError) -> Rows {
-    try await pool.execute(Statement(text.replacing(":\"schema\"", with: schema.quoted)), parameters)
+    try await pool.execute(schema.statement(text), parameters)
   }
 
   package struct StreamEntry: Sendable {

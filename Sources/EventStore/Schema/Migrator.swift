@@ -104,7 +104,7 @@ public struct Migrator: Sendable {
     }
     if last == .max {
       for file in SQL.functions + SQL.privileges {
-        try await connection.script(file.text.replacing(":\"schema\"", with: schema.quoted))
+        try await connection.script(schema.sql(file.text))
       }
       // A schema that an administrator made is perhaps not ours to comment: then the next look is not so short.
       try await connection.script(
@@ -207,4 +207,11 @@ public struct SchemaName: Sendable, Hashable, ExpressibleByStringLiteral, Custom
     return name.utf8.allSatisfy { letters.contains($0) || digits.contains($0) || $0 == UInt8(ascii: "_") }
       && !name.hasPrefix("pg_")
   }
+}
+
+extension SchemaName {
+  /// A file of schema/, for the store in this schema.
+  package func sql(_ text: String) -> String { text.replacing(":\"schema\"", with: quoted) }
+
+  package func statement(_ text: String) -> Statement { Statement(sql(text)) }
 }

@@ -32,7 +32,7 @@ struct Queries: Sendable {
   let channel: String
 
   init(_ schema: SchemaName) {
-    func statement(_ text: String) -> Statement { Statement(text.replacing(":\"schema\"", with: schema.quoted)) }
+    let statement = schema.statement
     store = statement(SQL.`queries/store`)
     registerMasterKey = statement(SQL.`queries/register_master_key`)
     append = statement(SQL.`queries/append`)

@@ -52,4 +52,13 @@ public struct CloudEvent: Sendable, Hashable {
     writer.append(raw: "}")
     json = writer.take()
   }
+
+  /// The same, for a relay: a payload that cannot be opened stops the group, as a key that is not here is no event's fault.
+  public init(relaying delivery: Delivery, source: String) throws(DeliveryFailure) {
+    do {
+      try self.init(delivery, source: source)
+    } catch {
+      throw DeliveryFailure(.stop(reason: "its payload cannot be opened: \(error)"))
+    }
+  }
 }

@@ -14,7 +14,7 @@ struct ScheduleQueries: Sendable {
   let postpone: Statement
 
   init(_ schema: SchemaName) {
-    func statement(_ text: String) -> Statement { Statement(text.replacing(":\"schema\"", with: schema.quoted)) }
+    let statement = schema.statement
     create = statement(SQL.`queries/create_schedule`)
     all = statement(SQL.`queries/schedules`)
     kept = statement(SQL.`queries/kept_event`)

@@ -42,7 +42,7 @@ struct ProjectionQueries: Sendable {
   let resetSkipped: Statement
 
   init(_ schema: SchemaName) {
-    func statement(_ text: String) -> Statement { Statement(text.replacing(":\"schema\"", with: schema.quoted)) }
+    let statement = schema.statement
     func update(_ assignment: String) -> Statement {
       statement("UPDATE :\"schema\".projection_builds SET \(assignment) WHERE build = $1")
     }

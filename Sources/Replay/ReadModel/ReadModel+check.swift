@@ -23,8 +23,8 @@ extension ReadModel {
   /// Types with a statement that the log does not seem to have: perhaps slips, perhaps events that are still to come. Of a
   /// large log only its ends and the server's statistics are looked at.
   public func unknownTypes(in log: PostgreSQLEventLog) async throws -> [UnknownType] {
-    let text = knownTypes.replacing(":\"schema\"", with: log.configuration.schema.quoted)
-    let rows = try await log.pool.execute(Statement(text), Parameters(log.configuration.schema.name))
+    let schema = log.configuration.schema
+    let rows = try await log.pool.execute(schema.statement(knownTypes), Parameters(schema.name))
     let known = rows.indices.map { rows.text($0, 0) }
     guard !known.isEmpty else { return [] }
     return types.filter { !known.contains($0) }.map { type in
