@@ -139,7 +139,7 @@ let package = Package(
     .target(
       name: "TestSupport",
       dependencies: [
-        "EmbeddedPostgreSQL", "EventStore", "PostgreSQL",
+        "EmbeddedPostgreSQL", "EventStore", "Outbox", "PostgreSQL",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/TestSupport",

@@ -8,29 +8,6 @@
 
   @Suite("NATS JetStream, by a real server", .database, .timeLimit(.minutes(15)))
   struct NATSRelayTests {
-    private func append(_ log: PostgreSQLEventLog, streams: Int, each count: Int, bytes: Int = 100) async throws {
-      for stream in 0..<streams {
-        try await log.append(
-          (0..<count).map { turn in
-            EventData(
-              type: "made", payload: .json("{\"turn\":\(turn),\"text\":\"\(String(repeating: "x", count: bytes))\"}"),
-              metadata: Metadata(traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
-          }, to: try StreamName("item-\(stream)"), expecting: .any)
-      }
-    }
-
-    private func policy() -> GroupPolicy {
-      GroupPolicy(retry: RetryPolicy(.fixed(0.01), attempts: 3), breaker: CircuitBreaker(failures: 20, pause: 0.2))
-    }
-
-    private func untilEmpty() -> GroupConsumer.Options {
-      var options = GroupConsumer.Options()
-      options.concurrency = 100
-      options.endsWhenEmpty = true
-      options.endsWhenStopped = true
-      return options
-    }
-
     private func relay(_ server: JetStream, timeout: Double = 1) -> NATSRelay {
       var options = NATSRelay.Options()
       options.timeout = timeout
@@ -52,24 +29,24 @@
       defer { server.server.remove() }
       try server.makeStream("events.>")
       try await TestDatabase.required.withLog { log in
-        try await append(log, streams: 40, each: 25)
+        try await Relayed.append(log, streams: 40, each: 25)
         let groups = ConsumerGroups(log)
-        try await groups.create(ConsumerGroup("nats", policy: policy()))
+        try await groups.create(ConsumerGroup("nats", policy: Relayed.policy))
         let relay = relay(server)
-        try await GroupConsumer(log, "nats", relay: relay, options: untilEmpty()).run()
+        try await GroupConsumer(log, "nats", relay: relay, options: Relayed.untilEmpty).run()
         let messages = try server.messages()
         #expect(messages.count == 1_000)
-        #expect(versions(messages) == Dictionary(uniqueKeysWithValues: (0..<40).map { ("item-\($0)", Array(1...25)) }))
+        #expect(versions(messages) == Relayed.versions(streams: 40, each: 25))
         #expect(messages[0].data["specversion"] as? String == "1.0" && messages[0].data["source"] as? String == "/test")
         #expect(messages[0].id == messages[0].data["id"] as? String)
         #expect(messages[0].key == messages[0].data["subject"] as? String)
         #expect(messages[0].traceparent?.hasPrefix("00-0af7") == true)
         // All of it again, as after a loss of the cursor: JetStream knows them. A replay is meant.
         try await groups.seek("nats", to: .beginning)
-        try await GroupConsumer(log, "nats", relay: relay, options: untilEmpty()).run()
+        try await GroupConsumer(log, "nats", relay: relay, options: Relayed.untilEmpty).run()
         #expect(try server.messages().count == 1_000)
         _ = try await groups.replay("nats", after: .start, upTo: Position("10") ?? .start)
-        try await GroupConsumer(log, "nats", relay: relay, options: untilEmpty()).run()
+        try await GroupConsumer(log, "nats", relay: relay, options: Relayed.untilEmpty).run()
         #expect(try server.messages().count == 1_010)
       }
     }
@@ -80,11 +57,13 @@
       defer { server.server.remove() }
       try server.makeStream("events.>")
       try await TestDatabase.required.withLog { log in
-        try await append(log, streams: 40, each: 100)
+        try await Relayed.append(log, streams: 40, each: 100)
         let groups = ConsumerGroups(log)
-        try await groups.create(ConsumerGroup("nats", policy: policy()))
+        try await groups.create(ConsumerGroup("nats", policy: Relayed.policy))
         let relay = relay(server)
-        let consumer = Task { [log] in try await GroupConsumer(log, "nats", relay: relay, options: untilEmpty()).run() }
+        let consumer = Task { [log] in
+          try await GroupConsumer(log, "nats", relay: relay, options: Relayed.untilEmpty).run()
+        }
         for _ in 0..<4 {
           try await Task.sleep(for: .milliseconds(200))
           server.server.kill()
@@ -94,7 +73,7 @@
         try await consumer.value
         #expect(
           versions(try server.messages())
-            == Dictionary(uniqueKeysWithValues: (0..<40).map { ("item-\($0)", Array(1...100)) }))
+            == Relayed.versions(streams: 40, each: 100))
         #expect(try await groups.status(of: "nats").parked == 0)
       }
     }
@@ -105,12 +84,14 @@
       let server = try JetStream(port: freePort())
       defer { server.server.remove() }
       try await TestDatabase.required.withLog { log in
-        try await append(log, streams: 5, each: 2)
-        try await append(log, streams: 1, each: 1, bytes: 5_000)
+        try await Relayed.append(log, streams: 5, each: 2)
+        try await Relayed.append(log, streams: 1, each: 1, bytes: 5_000)
         let groups = ConsumerGroups(log)
-        try await groups.create(ConsumerGroup("nats", policy: policy()))
+        try await groups.create(ConsumerGroup("nats", policy: Relayed.policy))
         let relay = relay(server)
-        let consumer = Task { [log] in try await GroupConsumer(log, "nats", relay: relay, options: untilEmpty()).run() }
+        let consumer = Task { [log] in
+          try await GroupConsumer(log, "nats", relay: relay, options: Relayed.untilEmpty).run()
+        }
         // Longer than three tries would take.
         try await Task.sleep(for: .seconds(1.5))
         #expect(try await groups.status(of: "nats").handled == 0)
@@ -120,11 +101,11 @@
         let letters = try await groups.parked(of: "nats")
         #expect(letters.map(\.version) == [3] && letters[0].attempts == 1)
 
-        try await groups.create(ConsumerGroup("bad", policy: policy()))
+        try await groups.create(ConsumerGroup("bad", policy: Relayed.policy))
         for subject in ["", "events.", "events.a b", "events.a\r\nPUB x", "events.*"] {
           let bad = NATSRelay([server.url], source: "/test") { _ in subject }
           let error = await #expect(throws: OutboxError.self) {
-            try await GroupConsumer(log, "bad", relay: bad, options: untilEmpty()).run()
+            try await GroupConsumer(log, "bad", relay: bad, options: Relayed.untilEmpty).run()
           }
           #expect(error?.description.contains("is no subject") == true)
           try await groups.resume("bad")
@@ -138,19 +119,19 @@
       defer { server.server.remove() }
       try server.makeStream("events.>")
       try await TestDatabase.required.withLog { log in
-        try await append(log, streams: 3, each: 2)
+        try await Relayed.append(log, streams: 3, each: 2)
         let groups = ConsumerGroups(log)
-        try await groups.create(ConsumerGroup("nats", policy: policy()))
+        try await groups.create(ConsumerGroup("nats", policy: Relayed.policy))
         let relay = relay(server)
         let consumer = Task { [log] in
-          var options = untilEmpty()
+          var options = Relayed.untilEmpty
           options.endsWhenEmpty = false
           try await GroupConsumer(log, "nats", relay: relay, options: options).run()
         }
         while try await groups.status(of: "nats").handled < 6 { try await Task.sleep(for: .milliseconds(20)) }
         server.server.kill()
         try server.server.start(JetStream.login("app:other"))
-        try await append(log, streams: 3, each: 2)
+        try await Relayed.append(log, streams: 3, each: 2)
         try await Task.sleep(for: .seconds(2.5))
         server.server.kill()
         try server.server.start(JetStream.login("app:good"))
@@ -159,7 +140,7 @@
         try await consumer.value
         #expect(
           versions(try server.messages())
-            == Dictionary(uniqueKeysWithValues: (0..<3).map { ("item-\($0)", Array(1...4)) }))
+            == Relayed.versions(streams: 3, each: 4))
       }
     }
 
@@ -167,11 +148,13 @@
     func late() async throws {
       let port = try freePort()
       try await TestDatabase.required.withLog { log in
-        try await append(log, streams: 3, each: 1)
+        try await Relayed.append(log, streams: 3, each: 1)
         let groups = ConsumerGroups(log)
-        try await groups.create(ConsumerGroup("nats", policy: policy()))
+        try await groups.create(ConsumerGroup("nats", policy: Relayed.policy))
         let relay = NATSRelay(["nats://127.0.0.1:\(port)"], source: "/test")
-        let consumer = Task { [log] in try await GroupConsumer(log, "nats", relay: relay, options: untilEmpty()).run() }
+        let consumer = Task { [log] in
+          try await GroupConsumer(log, "nats", relay: relay, options: Relayed.untilEmpty).run()
+        }
         try await Task.sleep(for: .seconds(0.5))
         let server = try JetStream(port: port)
         defer { server.server.remove() }

@@ -17,7 +17,7 @@ private final class Counter: Sendable {
 @Suite("Rebuilding beside the live one", .database, .timeLimit(.minutes(15)))
 struct RebuildTests {
   /// A store with a live projection.
-  private func withLive<R>(
+  func withLive<R>(
     _ text: String = Model.first, events: Int = 100,
     _ body: (PostgreSQLEventLog, ProjectionCatalog, Books) async throws -> R
   ) async throws -> R {
@@ -32,7 +32,7 @@ struct RebuildTests {
     }
   }
 
-  private func fingerprint() async throws -> [String] {
+  func fingerprint() async throws -> [String] {
     try await TestDatabase.required.column(
       """
       SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -325,117 +325,6 @@ struct RebuildTests {
         }
       }
       #expect(try await catalog.builds().map(\.role) == [.live, .new])
-    }
-  }
-
-  @Test("a reader's open transaction is not cut off; the switch waits for it, and says so when it waits too long")
-  func waitsForReaders() async throws {
-    let database = try TestDatabase.required
-    try await withLive { _, catalog, books in
-      _ = try await catalog.rebuild("balance", with: try Model.model(Model.second), options: quick())
-      try await database.withConnection { reader in
-        try await reader.script("BEGIN")
-        try await reader.script("SELECT count(*) FROM eventstore_views.balance")
-        let error = await #expect(throws: ProjectionError.self) {
-          try await catalog.switchOver("balance", within: .milliseconds(400))
-        }
-        #expect(error.map { if case .busy = $0 { true } else { false } } == true)
-        // Other readers are not held up for long meanwhile.
-        #expect(try await rows(database) == books.rows)
-        try await reader.script("COMMIT")
-      }
-      try await catalog.switchOver("balance")
-      try await catalog.rollback("balance")
-      // A snapshot from before the build had caught up would show it half-built.
-      try await database.withConnection { reader in
-        try await reader.script("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        try await reader.script("SELECT 1")
-        try await catalog.abandon("balance")
-        _ = try await catalog.rebuild("balance", with: try Model.model(Model.second), options: quick())
-        let error = await #expect(throws: ProjectionError.self) {
-          try await catalog.switchOver("balance", within: .milliseconds(400))
-        }
-        #expect(error.map { if case .busy = $0 { true } else { false } } == true)
-      }
-      try await catalog.switchOver("balance")
-    }
-  }
-
-  @Test("a reader's privileges stay, whatever becomes of the columns")
-  func privileges() async throws {
-    let database = try TestDatabase.required
-    let role = "reader_\(UUID().uuidString.prefix(8).lowercased())"
-    try await withLive { _, catalog, _ in
-      try await database.sql("CREATE ROLE \(role); GRANT SELECT ON eventstore_views.balance TO \(role)")
-      func mayRead() async throws -> Bool {
-        try await database.column(
-          "SELECT has_table_privilege('\(role)', 'eventstore_views.balance', 'SELECT')", as: Bool.self) == [true]
-      }
-      #expect(try await mayRead())
-      _ = try await catalog.rebuild("balance", with: try Model.model(Model.second), options: quick())
-      try await catalog.switchOver("balance")
-      #expect(try await mayRead())
-      try await catalog.rollback("balance")
-      #expect(try await mayRead())
-      try await database.sql("DROP OWNED BY \(role); DROP ROLE \(role)")
-    }
-  }
-
-  @Test("a comparison finds what is wrong, by key, with samples")
-  func compares() async throws {
-    let database = try TestDatabase.required
-    try await withLive { log, catalog, books in
-      let wrong = try await catalog.rebuild("balance", options: quick())
-      #expect(try await catalog.compare("balance").isSame)
-      let schema = wrong.tableSchema(of: "eventstore")
-      try await database.sql(
-        """
-        UPDATE \(schema).balance SET cents = cents + 1 WHERE account = 'account-3';
-        DELETE FROM \(schema).balance WHERE account = 'account-4';
-        INSERT INTO \(schema).balance VALUES ('account-x', 1, 1)
-        """)
-      let comparison = try await catalog.compare("balance", samples: 5)
-      let table = try #require(comparison.tables.first)
-      #expect(!comparison.isSame && table.isByKey)
-      #expect(table.rowsOnlyInLive == 1 && table.rowsOnlyInNew == 1 && table.rowsThatDiffer == 1)
-      #expect(table.rowsInLive == 20 && table.rowsInNew == 20 && table.samples.count == 3)
-      #expect(table.samples.contains { $0.live?.contains("account-4\"") == true && $0.new == nil })
-      #expect(table.samples.contains { $0.new?.contains("account-x") == true && $0.live == nil })
-      #expect(
-        table.samples.contains { $0.live?.contains("account-3\"") == true && $0.new?.contains("account-3\"") == true })
-    }
-  }
-
-  @Test("tables without a key, of other types, only in one")
-  func comparesStructure() async throws {
-    func text(_ version: Int, _ tables: String, _ insert: String) -> String {
-      """
-      -- read model: lists
-      -- version: \(version)
-      -- categories: account
-      \(tables)
-      -- on: deposited
-      \(insert)
-      """
-    }
-    let first = text(
-      1, "CREATE TABLE list (stream text, cents bigint, extra json); CREATE TABLE gone (n bigint);",
-      "INSERT INTO list SELECT stream, (data->>'cents')::bigint, '{\"a\":1}' FROM events;")
-    let second = text(
-      2, "CREATE TABLE list (stream text, cents numeric, extra json); CREATE TABLE made (n bigint);",
-      "INSERT INTO list SELECT stream, (data->>'cents')::bigint, '{\"a\":1}' FROM events;")
-    try await withLive(first) { log, catalog, books in
-      let built = try await catalog.rebuild(
-        "lists", with: try ReadModel(second, file: "lists.sql"), options: quick())
-      let comparison = try await catalog.compare("lists")
-      #expect(comparison.tablesOnlyInLive == ["gone"] && comparison.tablesOnlyInNew == ["made"])
-      let table = try #require(comparison.tables.first)
-      #expect(!table.isByKey && table.hasSameRows && table.rowsInNew == books.total)
-      #expect(table.columnsOfOtherType == ["cents: bigint → numeric"])
-      try await TestDatabase.required.sql(
-        "DELETE FROM \(built.tableSchema(of: "eventstore")).list WHERE ctid = (SELECT min(ctid) FROM \(built.tableSchema(of: "eventstore")).list)"
-      )
-      #expect(try await catalog.compare("lists").tables.first?.rowsOnlyInLive == 1)
     }
   }
 }

@@ -48,28 +48,6 @@
       try #require(try JSONSerialization.jsonObject(with: Data((entry["event"] ?? "").utf8)) as? [String: Any])
     }
 
-    private func append(_ log: PostgreSQLEventLog, streams: Int, each count: Int) async throws {
-      for stream in 0..<streams {
-        try await log.append(
-          (0..<count).map { turn in
-            EventData(
-              type: "made", payload: .json("{\"turn\":\(turn),\"text\":\"\(String(repeating: "x", count: 200))\"}"),
-              metadata: Metadata(traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
-          }, to: try StreamName("item-\(stream)"), expecting: .any)
-      }
-    }
-
-    private func policy() -> GroupPolicy {
-      GroupPolicy(retry: RetryPolicy(.fixed(0.01), attempts: 3), breaker: CircuitBreaker(failures: 20, pause: 0.2))
-    }
-
-    private func untilEmpty() -> GroupConsumer.Options {
-      var options = GroupConsumer.Options()
-      options.endsWhenEmpty = true
-      options.endsWhenStopped = true
-      return options
-    }
-
     /// The versions of each stream, in the order in which they came first.
     private func versions(_ entries: [[String: String]]) throws -> [String: [Int]] {
       var versions: [String: [Int]] = [:]
@@ -86,17 +64,17 @@
       try await withServer { _, server, connection in
         try await waitUntilUp(connection)
         try await TestDatabase.required.withLog { log in
-          try await append(log, streams: 40, each: 25)
+          try await Relayed.append(log, streams: 40, each: 25)
           try await log.append(
             [EventData(type: "raw", payload: Payload(bytes: [0, 255, 7], content: .bytes))], to: "other-1",
             expecting: .any)
-          try await ConsumerGroups(log).create(ConsumerGroup("redis", policy: policy()))
+          try await ConsumerGroups(log).create(ConsumerGroup("redis", policy: Relayed.policy))
           let relay = RedisRelay(server, source: "/test")
-          try await GroupConsumer(log, "redis", relay: relay, options: untilEmpty()).run()
+          try await GroupConsumer(log, "redis", relay: relay, options: Relayed.untilEmpty).run()
           let entries = try await entries(connection, "events:item")
           #expect(entries.count == 1_000)
           #expect(
-            try versions(entries) == Dictionary(uniqueKeysWithValues: (0..<40).map { ("item-\($0)", Array(1...25)) }))
+            try versions(entries) == Relayed.versions(streams: 40, each: 25))
           let event = try event(entries[0])
           #expect(event["specversion"] as? String == "1.0" && event["id"] as? String == entries[0]["id"])
           #expect(event["source"] as? String == "/test" && entries[0]["key"] == event["subject"] as? String)
@@ -112,16 +90,16 @@
       try await withServer { process, server, connection in
         try await waitUntilUp(connection)
         try await TestDatabase.required.withLog { log in
-          try await append(log, streams: 40, each: 100)
+          try await Relayed.append(log, streams: 40, each: 100)
           let groups = ConsumerGroups(log)
-          try await groups.create(ConsumerGroup("redis", policy: policy()))
+          try await groups.create(ConsumerGroup("redis", policy: Relayed.policy))
           var options = RedisRelay.Options()
           // Many small transactions, so that the server dies in the middle of them.
           options.batch = 10
           options.timeout = 1
           let relay = RedisRelay(server, source: "/test", options: options)
           let consumer = Task { [log] in
-            try await GroupConsumer(log, "redis", relay: relay, options: untilEmpty()).run()
+            try await GroupConsumer(log, "redis", relay: relay, options: Relayed.untilEmpty).run()
           }
           for _ in 0..<5 {
             try await Task.sleep(for: .milliseconds(150))
@@ -133,7 +111,7 @@
           try await waitUntilUp(connection)
           let entries = try await entries(connection, "events:item")
           #expect(
-            try versions(entries) == Dictionary(uniqueKeysWithValues: (0..<40).map { ("item-\($0)", Array(1...100)) }))
+            try versions(entries) == Relayed.versions(streams: 40, each: 100))
           #expect(Set(entries.compactMap { $0["id"] }).count == 4_000)
           #expect(try await groups.status(of: "redis").parked == 0)
         }
@@ -145,13 +123,13 @@
       try await withServer { _, server, connection in
         try await waitUntilUp(connection)
         try await TestDatabase.required.withLog { log in
-          try await append(log, streams: 10, each: 5)
+          try await Relayed.append(log, streams: 10, each: 5)
           let groups = ConsumerGroups(log)
-          try await groups.create(ConsumerGroup("redis", policy: policy()))
+          try await groups.create(ConsumerGroup("redis", policy: Relayed.policy))
           _ = try await connection.run([["CONFIG", "SET", "maxmemory", "1"]])
           let relay = RedisRelay(server, source: "/test")
           let consumer = Task { [log] in
-            try await GroupConsumer(log, "redis", relay: relay, options: untilEmpty()).run()
+            try await GroupConsumer(log, "redis", relay: relay, options: Relayed.untilEmpty).run()
           }
           // Longer than three tries would take.
           try await Task.sleep(for: .seconds(2))
@@ -162,9 +140,9 @@
           #expect(try await groups.status(of: "redis").parked == 0)
 
           _ = try await connection.run([["DEL", "events:item"], ["SET", "events:item", "text"]])
-          try await append(log, streams: 1, each: 1)
+          try await Relayed.append(log, streams: 1, each: 1)
           let error = await #expect(throws: OutboxError.self) {
-            try await GroupConsumer(log, "redis", relay: relay, options: untilEmpty()).run()
+            try await GroupConsumer(log, "redis", relay: relay, options: Relayed.untilEmpty).run()
           }
           #expect(error?.description.contains("WRONGTYPE") == true)
         }
@@ -178,14 +156,15 @@
         let connection = RedisConnection(server, timeout: 5)
         try await waitUntilUp(connection)
         try await TestDatabase.required.withLog { log in
-          try await append(log, streams: 1, each: 1_000)
+          try await Relayed.append(log, streams: 1, each: 1_000)
           let groups = ConsumerGroups(log)
-          try await groups.create(ConsumerGroup("redis", policy: policy()))
+          try await groups.create(ConsumerGroup("redis", policy: Relayed.policy))
           var options = RedisRelay.Options()
           options.timeout = 0.2
           options.replicas = 1
           let relay = RedisRelay(server, source: "/test", options: options) { _ in "all" }
-          let waiting = Task { [log] in try await GroupConsumer(log, "redis", relay: relay, options: untilEmpty()).run()
+          let waiting = Task { [log] in
+            try await GroupConsumer(log, "redis", relay: relay, options: Relayed.untilEmpty).run()
           }
           try await Task.sleep(for: .seconds(1))
           waiting.cancel()
@@ -196,7 +175,7 @@
           options.replicas = 0
           options.maximumLength = 100
           let other = RedisRelay(server, source: "/test", options: options) { _ in "all" }
-          try await GroupConsumer(log, "redis", relay: other, options: untilEmpty()).run()
+          try await GroupConsumer(log, "redis", relay: other, options: Relayed.untilEmpty).run()
           let kept = try await entries(connection, "all")
           #expect(kept.count >= 100 && kept.count < 400)
           #expect(try event(kept[kept.count - 1])["streamversion"] as? Int == 1_000)
@@ -213,11 +192,11 @@
         _ = try await connection.run([["ACL", "SETUSER", "half", "on", ">secret", "~*", "+@all", "-multi"]])
         let server = try RedisServer("unix://half:secret@\(process.folder.path)/socket")
         try await TestDatabase.required.withLog { log in
-          try await append(log, streams: 2, each: 3)
-          try await ConsumerGroups(log).create(ConsumerGroup("redis", policy: policy()))
+          try await Relayed.append(log, streams: 2, each: 3)
+          try await ConsumerGroups(log).create(ConsumerGroup("redis", policy: Relayed.policy))
           let relay = RedisRelay(server, source: "/test")
           let error = await #expect(throws: OutboxError.self) {
-            try await GroupConsumer(log, "redis", relay: relay, options: untilEmpty()).run()
+            try await GroupConsumer(log, "redis", relay: relay, options: Relayed.untilEmpty).run()
           }
           #expect(error?.description.contains("NOPERM") == true)
           #expect(try await entries(connection, "events:item").isEmpty)

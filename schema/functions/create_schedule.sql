@@ -13,8 +13,12 @@ SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_variable
 DECLARE
-  due timestamptz := coalesce(at, next_occurrence(cron_fields, time_zone, clock_timestamp()));
+  due timestamptz;
 BEGIN
+  IF EXISTS (SELECT FROM schedules s WHERE s.name = create_schedule.name) THEN
+    RETURN false;
+  END IF;
+  due := coalesce(at, next_occurrence(cron_fields, time_zone, clock_timestamp()));
   IF due IS NULL OR due > ends_at THEN
     RETURN NULL;
   END IF;

@@ -105,10 +105,10 @@ public struct Schedules: Sendable {
     let connection = transaction.connection
     // Another may keep one of this name at this moment, or append its event.
     for _ in 0..<10 {
-      if let earlier = try await same(event, stream, timing, name, on: connection) { return earlier }
       if try await create(event, stream, timing, name, on: connection) {
         return try await status(of: name, on: connection)
       }
+      if let earlier = try await same(event, stream, timing, name, on: connection) { return earlier }
     }
     throw OutboxError.scheduleExists(name: name)
   }
