@@ -2,16 +2,19 @@ internal import DequeModule
 
 /// Which appends travel together, and when: the pure part of the appender, without I/O.
 ///
-/// Appends wait here while all lanes are busy; a lane that becomes free takes as many as fit. A stream is in one lane
-/// at a time, so that this process never waits for itself in the database, and keeps the order in which its appends
-/// came. In a batch a stream has one append, or several that expect any version.
+/// Appends wait here while all lanes are busy; a lane that becomes free takes as many as fit. Where few wait, a lane
+/// that has told its callers gives them a moment to come back: else they and the few take turns, in twice as many
+/// batches. A stream is in one lane at a time, so that this process never waits for itself in the database, and keeps
+/// the order in which its appends came. In a batch a stream has one append, or several that expect any version.
 struct AppendQueue {
   struct Limits: Sendable {
     /// Connections that append at the same time.
     var lanes = 2
-    /// A further lane is used when so many events wait, or twice as many as are under way: else they wait for the lane
-    /// in use and make one larger batch, which costs less.
+    /// A further lane is used when so many events wait, and as many as are under way, or twice as many as those: else
+    /// they wait for the lane in use and make one larger batch, which costs less. A lane gathers no more than these.
     var eventsForFurtherLane = 16
+    /// So many events do not wait for others, whatever is under way.
+    var eventsForAnyLane = 128
     /// Events in one call, unless a single append has more.
     var events = 1000
     /// Bytes in one call, unless a single append has more.
@@ -25,6 +28,17 @@ struct AppendQueue {
     let isAlone: Bool
   }
 
+  /// A lane that waits for callers to come back. No other lane takes their appends meanwhile.
+  private struct Gathering {
+    let lane: Int
+    /// Events that waited already.
+    let waiting: Int
+    /// Events of those who were told.
+    let told: Int
+    let expected: Int
+    var isComplete = false
+  }
+
   private let limits: Limits
   private var waiting: Deque<AppendRequest> = []
   private var freeLanes: [Int]
@@ -32,6 +46,8 @@ struct AppendQueue {
   private var streamsInFlight: Set<Int64> = []
   private var eventsWaiting = 0
   private var eventsInFlight = 0
+  private var gathering: Gathering?
+  private var returning = ReturningCallers()
   /// Batches until a caller counts as alone.
   private var company = 0
   private static let companyAfterMeeting = 256
@@ -44,10 +60,17 @@ struct AppendQueue {
 
   var isIdle: Bool { waiting.isEmpty && streamsInFlight.isEmpty }
 
-  mutating func enqueue(_ request: AppendRequest) {
+  /// - Returns: The lane that has waited for this one: it is to be woken.
+  @discardableResult
+  mutating func enqueue(_ request: AppendRequest) -> Int? {
     if eventsInFlight > 0 || !waiting.isEmpty { company = Self.companyAfterMeeting }
     waiting.append(request)
     eventsWaiting += request.eventCount
+    guard let gathering, !gathering.isComplete, eventsWaiting >= gathering.waiting + gathering.expected else {
+      return nil
+    }
+    self.gathering?.isComplete = true
+    return gathering.lane
   }
 
   /// The caller who was alone has waited in vain: for some batches nobody counts as alone.
@@ -63,9 +86,9 @@ struct AppendQueue {
 
   /// The next batch, if a lane is free and something can go.
   mutating func takeBatch() -> Batch? {
-    guard !waiting.isEmpty, let lane = freeLanes.last else { return nil }
-    let enough = eventsInFlight <= 1 ? 1 : min(limits.eventsForFurtherLane, 2 * eventsInFlight)
-    guard eventsWaiting >= enough else { return nil }
+    guard gathering == nil, eventsWaiting > 0, eventsWaiting >= eventsForNextLane, let lane = freeLanes.last else {
+      return nil
+    }
     var taken: [AppendRequest] = []
     taken.reserveCapacity(min(waiting.count, limits.events))
     var left: Deque<AppendRequest> = []
@@ -98,6 +121,11 @@ struct AppendQueue {
     return Batch(lane: lane, requests: taken, isAlone: company == 0)
   }
 
+  private var eventsForNextLane: Int {
+    if eventsInFlight <= 1 { return 1 }
+    return min(max(limits.eventsForFurtherLane, eventsInFlight), 2 * eventsInFlight, limits.eventsForAnyLane)
+  }
+
   /// Takes the streams of a request for a batch, if all are free.
   private mutating func claim(_ request: AppendRequest, _ floating: inout Set<Int64>, _ held: Set<Int64>) -> Bool {
     if request.parts.count == 1 {
@@ -116,12 +144,41 @@ struct AppendQueue {
     return true
   }
 
-  /// Frees the lane and the streams of a batch.
-  mutating func finish(_ batch: Batch) {
-    freeLanes.append(batch.lane)
+  /// Frees the lane and the streams of a batch, whose callers are to be told now.
+  ///
+  /// - Parameter duration: How long it took.
+  /// - Returns: How long the lane is to wait, at most, for callers to come back; then ``gathered()`` frees it. `nil`: it
+  ///   is free.
+  mutating func finish(_ batch: Batch, after duration: Duration) -> Duration? {
+    var told = 0
     for request in batch.requests {
-      eventsInFlight -= request.eventCount
+      told += request.eventCount
       for part in request.parts { streamsInFlight.remove(part.streamKey) }
     }
+    eventsInFlight -= told
+    // With others under way the lane waits for enough anyway.
+    if gathering == nil, eventsInFlight == 0, !batch.isAlone {
+      let expected = returning.worthWaitingFor(of: told, besides: eventsWaiting, upTo: limits.eventsForFurtherLane)
+      if expected > 0 {
+        gathering = Gathering(lane: batch.lane, waiting: eventsWaiting, told: told, expected: expected)
+        return min(duration / 2, Self.longestGathering)
+      }
+    }
+    freeLanes.append(batch.lane)
+    return nil
+  }
+
+  private static let longestGathering = Duration.milliseconds(1)
+
+  /// Whether all that were waited for have come.
+  var hasGathered: Bool { gathering?.isComplete ?? true }
+
+  /// The lane that waited for callers is free: they came, or it was long enough.
+  mutating func gathered() {
+    guard let gathering else { return }
+    returning.waited(
+      for: gathering.expected, of: gathering.told, returned: max(0, eventsWaiting - gathering.waiting))
+    freeLanes.append(gathering.lane)
+    self.gathering = nil
   }
 }

@@ -52,16 +52,19 @@ final class Appender: Sendable {
   func append(_ parts: [SealedAppend]) async -> Result<[Verdict], AppendError> {
     let request = AppendRequest(parts)
     if Task.isCancelled { return .failure(.cancelled) }
-    let batch = queue.withLock { queue in
-      queue.enqueue(request)
-      return queue.takeBatch()
-    }
+    let (gathering, batch) = queue.withLock { queue in (queue.enqueue(request), queue.takeBatch()) }
+    if let gathering { lanes[gathering].thread.endPause() }
     if let batch {
       if batch.isAlone {
         let start = ContinuousClock.now
         let outcomes = await run(batch, waitingFor: Self.waitOfLoneCaller)
-        if start.duration(to: .now) >= Self.waitOfLoneCaller { queue.withLock { $0.waitedInVain() } }
-        for next in next(after: batch) { drive(next) }
+        let duration = start.duration(to: .now)
+        let following = queue.withLock { queue in
+          if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
+          _ = queue.finish(batch, after: duration)
+          return Self.takeBatches(&queue)
+        }
+        for next in following { drive(next) }
         return outcomes[0]
       } else {
         drive(batch)
@@ -84,10 +87,21 @@ final class Appender: Sendable {
     Task(executorPreference: lanes[first.lane].thread) {
       var batch = first
       while true {
+        let start = ContinuousClock.now
         let outcomes = await self.run(batch, waitingFor: Self.waitOfLane)
-        // First: a caller who is told, and is alone, is to find the lane free.
-        let following = self.next(after: batch)
+        let duration = start.duration(to: .now)
+        // Before they are told: a caller who is alone is to find the lane free.
+        var (pause, following) = self.queue.withLock { queue in
+          (queue.finish(batch, after: duration), Self.takeBatches(&queue))
+        }
         for (request, outcome) in zip(batch.requests, outcomes) { request.settle(outcome) }
+        if let pause {
+          self.lanes[batch.lane].thread.pause(for: pause) { self.queue.withLock { $0.hasGathered } }
+          following = self.queue.withLock { queue in
+            queue.gathered()
+            return Self.takeBatches(&queue)
+          }
+        }
         // Each on its own lane's thread: this one is busy with its own.
         for next in following where next.lane != batch.lane { self.drive(next) }
         guard let own = following.first(where: { $0.lane == batch.lane }) else { return }
@@ -97,13 +111,10 @@ final class Appender: Sendable {
   }
 
   /// What can go now that a batch is done. Both its lane and its streams are free again, so it may be several.
-  private func next(after batch: AppendQueue.Batch) -> [AppendQueue.Batch] {
-    queue.withLock { queue in
-      queue.finish(batch)
-      var next: [AppendQueue.Batch] = []
-      while let batch = queue.takeBatch() { next.append(batch) }
-      return next
-    }
+  private static func takeBatches(_ queue: inout AppendQueue) -> [AppendQueue.Batch] {
+    var batches: [AppendQueue.Batch] = []
+    while let batch = queue.takeBatch() { batches.append(batch) }
+    return batches
   }
 
   /// The outcome of each of its requests.

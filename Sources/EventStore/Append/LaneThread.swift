@@ -14,6 +14,7 @@ final class LaneThread: TaskExecutor {
   }
   private let state = Mutex(State())
   private let wake = DispatchSemaphore(value: 0)
+  private let pauseMayBeOver = DispatchSemaphore(value: 0)
   private static let idleSeconds = 5
 
   func enqueue(_ job: consuming ExecutorJob) {
@@ -39,6 +40,15 @@ final class LaneThread: TaskExecutor {
     precondition(created == 0, "no thread for a lane: errno \(created)")
     pthread_detach(thread)
   }
+
+  /// Holds the calling task's thread, which is this one, until `isOver` when ``endPause()`` is called, for up to
+  /// `duration`.
+  func pause(for duration: Duration, until isOver: () -> Bool) {
+    let end = DispatchTime.now() + .nanoseconds(Int(duration / .nanoseconds(1)))
+    while !isOver(), pauseMayBeOver.wait(timeout: end) == .success {}
+  }
+
+  func endPause() { pauseMayBeOver.signal() }
 
   private func run() {
     while true {

@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// The name of a stream: `category-id`, such as `account-42`. One stream holds one aggregate's events.
 ///
 /// The category is what stands before the first `-`; a name without one is its own category. A name is 1 to 512
@@ -48,8 +50,13 @@ package struct ExactName: Hashable, Sendable {
 
 extension String {
   func isSameBytes(as other: String) -> Bool {
-    // Most names differ, or are the same String: only those that Swift takes for one are looked at more closely.
-    self == other && utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
+    utf8.withContiguousStorageIfAvailable { left in
+      other.utf8.withContiguousStorageIfAvailable { right in
+        left.count == right.count
+          && (left.isEmpty
+            || memcmp(left.baseAddress.unsafelyUnwrapped, right.baseAddress.unsafelyUnwrapped, left.count) == 0)
+      }
+    }.flatMap(\.self) ?? utf8.elementsEqual(other.utf8)
   }
 }
 

@@ -30,6 +30,11 @@ struct AppendQueueTests {
     return try #require(batch)
   }
 
+  /// Ends a batch, and the wait for its callers where there is one.
+  private static func finish(_ batch: AppendQueue.Batch, _ queue: inout AppendQueue) {
+    if queue.finish(batch, after: .milliseconds(1)) != nil { queue.gathered() }
+  }
+
   private static func isSame(_ left: [AppendRequest], _ right: [AppendRequest]) -> Bool {
     left.count == right.count && zip(left, right).allSatisfy { $0 === $1 }
   }
@@ -43,7 +48,7 @@ struct AppendQueueTests {
     let batch = try Self.batch(&queue)
     #expect(Self.isSame(batch.requests, [request]))
     #expect(!queue.isIdle)
-    queue.finish(batch)
+    Self.finish(batch, &queue)
     #expect(queue.isIdle)
   }
 
@@ -57,13 +62,13 @@ struct AppendQueueTests {
     let first = try next("a-1")
     let second = try next("b-1")
     #expect(first.isAlone && !second.isAlone)
-    queue.finish(first)
-    queue.finish(second)
+    Self.finish(first, &queue)
+    Self.finish(second, &queue)
     var lonely = 0
     for _ in 0..<1000 {
       let batch = try next("a-1")
       if batch.isAlone { lonely += 1 }
-      queue.finish(batch)
+      Self.finish(batch, &queue)
     }
     #expect((500..<1000).contains(lonely))
     queue.waitedInVain()
@@ -79,7 +84,7 @@ struct AppendQueueTests {
     let waiting = (1...20).map { Self.request(StreamName(trusted: "a-\($0)"), .exact(3)) }
     for request in waiting { queue.enqueue(request) }
     #expect(queue.takeBatch() == nil)
-    queue.finish(first)
+    Self.finish(first, &queue)
     let next = try Self.batch(&queue)
     #expect(Self.isSame(next.requests, waiting))
   }
@@ -93,7 +98,7 @@ struct AppendQueueTests {
     let first = try Self.batch(&queue)
     #expect(Self.isSame(first.requests, [exact[0]] + floating))
     #expect(queue.takeBatch() == nil, "its stream is in flight")
-    queue.finish(first)
+    Self.finish(first, &queue)
     let next = try Self.batch(&queue)
     #expect(Self.isSame(next.requests, [exact[1]]))
   }
@@ -109,7 +114,7 @@ struct AppendQueueTests {
     for request in [both, later, other] { queue.enqueue(request) }
     let next = try Self.batch(&queue)
     #expect(Self.isSame(next.requests, [other]))
-    queue.finish(first)
+    Self.finish(first, &queue)
     let afterwards = try Self.batch(&queue)
     #expect(Self.isSame(afterwards.requests, [both]))
     #expect(queue.takeBatch() == nil)
@@ -117,7 +122,7 @@ struct AppendQueueTests {
 
   @Test("limits hold, except for a single append that is larger by itself")
   func limits() throws {
-    var queue = AppendQueue(AppendQueue.Limits(lanes: 8, eventsForFurtherLane: 1, events: 10, bytes: 1000))
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 8, eventsForFurtherLane: 1, eventsForAnyLane: 1, events: 10, bytes: 1000))
     let requests = [
       Self.request("a-1", events: 6, bytes: 1), Self.request("b-1", events: 5, bytes: 1),
       Self.request("c-1", events: 50, bytes: 1), Self.request("d-1", bytes: 700),
@@ -142,13 +147,83 @@ struct AppendQueueTests {
     #expect(second.requests.count == 6 && second.lane != first.lane)
     queue.enqueue(Self.request("d-1"))
     #expect(queue.takeBatch() == nil, "all lanes are busy")
-    queue.finish(first)
+    Self.finish(first, &queue)
     #expect(queue.takeBatch() == nil, "one waits, six are under way")
-    queue.finish(second)
+    Self.finish(second, &queue)
     let third = try Self.batch(&queue)
     #expect(third.requests.count == 1)
-    queue.finish(third)
+    Self.finish(third, &queue)
     #expect(queue.isIdle)
+  }
+
+  @Test("where few wait, a lane gives its callers a moment to come back, and all go together")
+  func gathering() throws {
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 2))
+    func come(_ numbers: Range<Int>) -> [Int?] {
+      numbers.map { queue.enqueue(Self.request(StreamName(trusted: "a-\($0)"))) }
+    }
+    _ = come(0..<10)
+    let first = try Self.batch(&queue)
+    _ = come(10..<12)
+    let pause = queue.finish(first, after: .microseconds(400))
+    #expect(pause == .microseconds(200) && !queue.hasGathered)
+    // Of the other lane, too: it would take what is waited for.
+    let early = queue.takeBatch()
+    #expect(early == nil)
+    let woken = come(12..<22)
+    #expect(woken.dropLast().allSatisfy { $0 == nil } && woken.last == first.lane && queue.hasGathered)
+    let late = come(22..<23)
+    #expect(late == [nil], "it is woken once")
+    queue.gathered()
+    let second = try Self.batch(&queue)
+    #expect(second.requests.count == 13)
+
+    // With others under way, or with enough that wait, it does not.
+    _ = come(23..<49)
+    let third = try Self.batch(&queue)
+    #expect(third.requests.count == 26)
+    let (afterSecond, afterThird) = (
+      queue.finish(second, after: .seconds(1)),
+      {
+        _ = come(49..<65); return queue.finish(third, after: .seconds(1))
+      }()
+    )
+    #expect(afterSecond == nil && afterThird == nil)
+    let fourth = try Self.batch(&queue)
+    #expect(fourth.requests.count == 16)
+  }
+
+  @Test("callers who do not come back are soon not waited for, and tried again now and then")
+  func strangers() {
+    var returning = ReturningCallers()
+    var waits = 0
+    for _ in 0..<1000 {
+      let expected = returning.worthWaitingFor(of: 8, besides: 2, upTo: 16)
+      if expected > 0 {
+        waits += 1
+        returning.waited(for: expected, of: 8, returned: 0)
+      }
+    }
+    #expect((10...40).contains(waits))
+    // They do now.
+    var last = 0
+    for _ in 0..<1000 {
+      last = returning.worthWaitingFor(of: 8, besides: 2, upTo: 16)
+      if last > 0 { returning.waited(for: last, of: 8, returned: last) }
+    }
+    #expect(last == 8)
+  }
+
+  @Test("of callers of whom one is slow, the others are waited for")
+  func slowCaller() {
+    var returning = ReturningCallers()
+    var inTime = 0
+    for _ in 0..<1000 {
+      let expected = returning.worthWaitingFor(of: 8, besides: 0, upTo: 16)
+      if expected <= 7 { inTime += 1 }
+      returning.waited(for: expected, of: 8, returned: min(expected, 7))
+    }
+    #expect(inTime > 800)
   }
 
   @Test("an append that waits can be withdrawn, one under way cannot")
@@ -161,7 +236,7 @@ struct AppendQueueTests {
     queue.enqueue(third)
     let withdrawn = (queue.withdraw(first), queue.withdraw(second), queue.withdraw(second))
     #expect(withdrawn == (false, true, false))
-    queue.finish(batch)
+    Self.finish(batch, &queue)
     let next = try Self.batch(&queue)
     #expect(Self.isSame(next.requests, [third]))
   }
@@ -177,12 +252,15 @@ struct AppendQueueTests {
     /// What was put in and has not come out.
     var expected: [AppendRequest] = []
     var inFlight: [AppendQueue.Batch] = []
+    /// The lane that waits for callers.
+    var gathering: Int?
     var done = 0
     var entered = 0
 
     func check(_ batch: AppendQueue.Batch) {
       #expect(!batch.requests.isEmpty)
       #expect(inFlight.allSatisfy { $0.lane != batch.lane } && inFlight.count < limits.lanes)
+      #expect(gathering == nil)
       let streams = batch.requests.flatMap(\.parts).map(\.stream)
       for other in inFlight.flatMap(\.requests).flatMap(\.parts) { #expect(!streams.contains(other.stream)) }
       if batch.requests.count > 1 {
@@ -212,7 +290,7 @@ struct AppendQueueTests {
               $0, floats ? .any : .exact(1), events: Int.random(in: 1...5, using: &numbers), bytes: 50)
           })
         entered += 1
-        queue.enqueue(request)
+        if let woken = queue.enqueue(request) { #expect(woken == gathering && queue.hasGathered) }
         expected.append(request)
       case 5 where !expected.isEmpty:
         let request = expected[Int.random(in: 0..<expected.count, using: &numbers)]
@@ -225,25 +303,36 @@ struct AppendQueueTests {
           check(batch)
           inFlight.append(batch)
         }
+      case 8 where gathering != nil:
+        queue.gathered()
+        gathering = nil
       default:
         guard !inFlight.isEmpty else { return }
         let batch = inFlight.remove(at: Int.random(in: 0..<inFlight.count, using: &numbers))
-        queue.finish(batch)
-        done += batch.requests.count
+        finish(batch)
       }
+    }
+
+    func finish(_ batch: AppendQueue.Batch) {
+      if let pause = queue.finish(batch, after: .milliseconds(20)) {
+        #expect(pause == .milliseconds(1) && gathering == nil && inFlight.isEmpty)
+        gathering = batch.lane
+      }
+      done += batch.requests.count
     }
 
     for _ in 0..<1500 { step() }
     // Nothing is left behind.
     while done < entered {
-      if let batch = queue.takeBatch() {
+      if gathering != nil {
+        queue.gathered()
+        gathering = nil
+      } else if let batch = queue.takeBatch() {
         check(batch)
         inFlight.append(batch)
       } else {
         let last = inFlight.popLast()
-        let batch = try #require(last, "appends wait although all lanes are free")
-        queue.finish(batch)
-        done += batch.requests.count
+        finish(try #require(last, "appends wait although all lanes are free"))
       }
     }
     #expect(queue.isIdle && expected.isEmpty)
