@@ -122,7 +122,9 @@ struct AppendQueueTests {
 
   @Test("limits hold, except for a single append that is larger by itself")
   func limits() throws {
-    var queue = AppendQueue(AppendQueue.Limits(lanes: 8, eventsForFurtherLane: 1, eventsForAnyLane: 1, events: 10, bytes: 1000))
+    var queue = AppendQueue(
+      AppendQueue.Limits(lanes: 8, eventsForFurtherLane: 1, eventsForAnyLane: 1, events: 10, bytes: 1000)
+    )
     let requests = [
       Self.request("a-1", events: 6, bytes: 1), Self.request("b-1", events: 5, bytes: 1),
       Self.request("c-1", events: 50, bytes: 1), Self.request("d-1", bytes: 700),
