@@ -51,7 +51,7 @@ struct AppendQueue {
   /// Batches until a caller counts as alone.
   private var company = 0
   private static let companyAfterMeeting = 256
-  private static let companyAfterWaiting = 16
+  private static let companyAfterWaiting = 4
 
   init(_ limits: Limits) {
     self.limits = limits

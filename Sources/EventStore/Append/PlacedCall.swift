@@ -7,6 +7,8 @@ struct PlacedCall {
   private let appends: [SealedAppend]
   /// How they travel, as indices of `appends`.
   private let order: Order
+  /// Whether it is one event, which has a function of its own.
+  private let isSingle: Bool
 
   private enum Order {
     case append([Int])
@@ -14,10 +16,13 @@ struct PlacedCall {
     case event([Int])
   }
 
-  /// - Parameter appends: Placed, one a stream. They travel by stream id: two calls then wait for each other in one order
-  ///   only, which rules out deadlock.
-  init(_ appends: [SealedAppend]) {
+  /// - Parameters:
+  ///   - appends: Placed, one a stream. They travel by stream id: two calls then wait for each other in one order only,
+  ///     which rules out deadlock.
+  ///   - inTransaction: Whether it is part of a transaction, which then survives a conflict.
+  init(_ appends: [SealedAppend], inTransaction: Bool) {
     self.appends = appends
+    isSingle = !inTransaction && appends.count == 1 && appends[0].events.count == 1
     if appends.count == 1 {
       order = .append([0])
     } else {
@@ -31,6 +36,7 @@ struct PlacedCall {
   init(_ appends: [SealedAppend], interleaved order: [Int]) {
     self.appends = appends
     self.order = .event(order)
+    isSingle = false
   }
 
   func send(on connection: Connection, _ queries: Queries) -> PendingResult {
@@ -38,7 +44,8 @@ struct PlacedCall {
     return connection.send(queries.appendEvents, parameters)
   }
 
-  private var isSingle: Bool { appends.count == 1 && appends[0].events.count == 1 }
+  /// Whether a failure of the call says that someone was there before, so that nothing was appended.
+  func isConflict(_ error: PostgreSQLError) -> Bool { isSingle && error.sqlState == "23505" }
 
   private func single(_ append: SealedAppend, _ event: SealedEvent) -> Parameters {
     var parameters = Parameters(reservingBytes: append.byteCount + 64)

@@ -51,7 +51,7 @@ extension PostgreSQLEventLog {
     let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }
     // What it says of new streams and keys is not learned: the transaction may be rolled back.
     let verdicts = try await database { () throws(PostgreSQLError) in
-      try await AppendCall.run([AppendRequest(sealed)], on: connection, queries).get()
+      try await AppendCall.run([AppendRequest(sealed)], inTransaction: true, on: connection, queries).get()
     }
     appendsInTransactions.wrappingAdd(1, ordering: .relaxed)
     return try await results(appends, verdicts, inTransaction: true)

@@ -131,6 +131,43 @@ struct TransactionTests {
     }
   }
 
+  @Test(
+    "a version that this process has seen, and after which another has appended: the conflict, whichever way it went",
+    arguments: [1, 3])
+  func overtaken(events: Int) async throws {
+    let database = try TestDatabase.required
+    func samples(_ text: String) -> [EventData] { (1...events).map { .sample("\(text)\($0)") } }
+    try await database.withLog { log in
+      for stream in ["order-1", "order-2"] as [StreamName] {
+        try await log.append(samples("mine"), to: stream, expecting: .noStream)
+        try await database.withLog { other in
+          try await other.append(samples("theirs"), to: stream, expecting: .exact(events))
+        }
+      }
+      let error = await #expect(throws: AppendError.self) {
+        try await log.append(samples("late"), to: "order-1", expecting: .exact(events))
+      }
+      guard case .conflict(let conflict) = error else {
+        Issue.record("expected a conflict, found \(String(describing: error))")
+        return
+      }
+      #expect(conflict == VersionConflict(stream: "order-1", expected: .exact(events), actual: 2 * events))
+      // Not by what the first conflict has taught: on a stream of its own.
+      try await log.withTransaction { (transaction: borrowing Transaction) in
+        do throws(AppendError) {
+          try await log.append(samples("late"), to: "order-2", expecting: .exact(events), in: transaction)
+          Issue.record("no conflict")
+        } catch {
+          guard case .conflict(let conflict) = error else { throw error }
+          #expect(conflict.actual == 2 * events)
+        }
+        try await log.append(samples("on"), to: "order-2", expecting: .exact(2 * events), in: transaction)
+      }
+      let texts = try await log.read("order-2").collect().map(\.text)
+      #expect(texts == ["mine", "theirs", "on"].flatMap { text in (1...events).map { "\(text)\($0)" } })
+    }
+  }
+
   @Test("a retry finds what an earlier transaction committed")
   func retry() async throws {
     let database = try TestDatabase.required
