@@ -38,151 +38,71 @@ final class EventDecoder {
   func events(
     _ rows: Rows, lookUp: () async throws(PostgreSQLError) -> ConnectionPool.Lease
   ) async throws(PostgreSQLError) -> [RecordedEvent] {
-    var unknownStreams: Set<Int64> = []
-    var unknownKeys: Set<UUID> = []
-    var lastStream: Int64 = 0
-    var lastKey: UUID?
-    for row in 0..<rows.count {
-      let stream = rows.int64(row, Column.streamID)
-      if stream != lastStream {
-        lastStream = stream
-        if opener.names[stream] == nil {
-          if let name = directory.name(of: stream) {
-            opener.names[stream] = name
-          } else {
-            unknownStreams.insert(stream)
-          }
-        }
-      }
-      if case .sealed(let id)? = try? Envelope.header(of: rows.bytes(row, Column.data)), id != lastKey {
-        lastKey = id
-        if opener.keys[id] == nil {
-          if let key = keys.key(id) { opener.keys[id] = key } else { unknownKeys.insert(id) }
-        }
-      }
+    let count = max(1, min(Self.cores, rows.count / Self.rowsWorthATask))
+    var parts = (0..<count).map { OpenedRows(range: $0 * rows.count / count..<($0 + 1) * rows.count / count) }
+    parts = await opened(rows, parts)
+    if parts.contains(where: { $0.events.count < $0.range.count }) {
+      try await meet(parts, lookUp)
+      parts = await opened(rows, parts)
     }
-    if !unknownStreams.isEmpty || !unknownKeys.isEmpty {
-      let lease = try await lookUp()
-      // Both at once.
-      let names =
-        unknownStreams.isEmpty ? nil : directory.askForNames(of: Array(unknownStreams), lease.connection)
-      let wanted = Array(unknownKeys)
-      let found = wanted.isEmpty ? nil : keys.ask(for: wanted, lease.connection)
-      if let names {
-        opener.names.merge(directory.learnNames(try await names.rows())) { $1 }
-      }
-      if let found {
-        opener.keys.merge(keys.learn(try await found.rows(), wanted)) { $1 }
-      }
-    }
-    let events = await opened(rows)
     // What a scan over many streams met is not kept for ever.
     if opener.names.count > 50_000 { opener.names = [:] }
     if opener.keys.count > 50_000 { opener.keys = [:] }
+    var events = parts[0].events
+    if parts.count > 1 {
+      events.reserveCapacity(rows.count)
+      for part in parts.dropFirst() { events += part.events }
+    }
     return events
   }
 
-  /// All rows' events, in order; many of them on several cores.
-  private func opened(_ rows: Rows) async -> [RecordedEvent] {
-    let parts = min(Self.cores, rows.count / Self.rowsWorthATask)
-    guard parts > 1 else { return opener.events(rows, 0..<rows.count) }
-    let bounds = (0...parts).map { $0 * rows.count / parts }
-    let (opener, first) = (opener, bounds[0]..<bounds[1])
-    return await withTaskGroup(of: (part: Int, events: [RecordedEvent]).self) { group in
-      for part in 1..<parts {
+  /// Goes on with each part, on a core of its own where there are several.
+  private func opened(_ rows: Rows, _ parts: [OpenedRows]) async -> [OpenedRows] {
+    var first = parts[0]
+    guard parts.count > 1 else {
+      opener.open(rows, &first)
+      return [first]
+    }
+    let opener = opener
+    return await withTaskGroup(of: (index: Int, part: OpenedRows).self) { group in
+      for index in parts.indices.dropFirst() {
         group.addTask {
-          var own = opener
-          return (part, own.events(rows, bounds[part]..<bounds[part + 1]))
+          var (own, part) = (opener, parts[index])
+          own.open(rows, &part)
+          return (index, part)
         }
       }
-      var events = self.opener.events(rows, first)
-      var rest = [[RecordedEvent]](repeating: [], count: parts)
-      for await (part, events) in group { rest[part] = events }
-      events.reserveCapacity(rows.count)
-      for part in rest { events += part }
-      return events
-    }
-  }
-}
-
-/// Opens events whose streams' names and keys are at hand. A copy on another thread does as well.
-struct EventOpener: Sendable {
-  let plaintextCategories: PlaintextCategories
-  var names: [Int64: StreamName] = [:]
-  var keys: [UUID: Result<DataKey, PayloadError>] = [:]
-  private var types: [String] = []
-
-  private typealias Column = EventDecoder.Column
-
-  init(plaintextCategories: PlaintextCategories) { self.plaintextCategories = plaintextCategories }
-
-  mutating func events(_ rows: Rows, _ range: Range<Int>) -> [RecordedEvent] {
-    var events: [RecordedEvent] = []
-    events.reserveCapacity(range.count)
-    for row in range { events.append(event(rows, row)) }
-    return events
-  }
-
-  private mutating func event(_ rows: Rows, _ row: Int) -> RecordedEvent {
-    let id = rows.uuid(row, Column.eventID)
-    let streamID = rows.int64(row, Column.streamID)
-    // A stream row cannot be deleted; if someone did, the event is still shown.
-    let stream = names[streamID] ?? StreamName(trusted: "unknown-\(streamID)")
-    let type = rows.bytes(row, Column.type)
-    let schemaVersion = Int(rows.int32(row, Column.schemaVersion))
-    let occurredAt = rows.isNull(row, Column.occurredAt) ? nil : rows.int64(row, Column.occurredAt)
-    let hasMetadata = !rows.isNull(row, Column.metadata)
-    let metadata = rows.bytes(row, Column.metadata)
-    let data = rows.bytes(row, Column.data)
-
-    var keyID: UUID?
-    if case .sealed(let id)? = try? Envelope.header(of: data) { keyID = id }
-    var name = stream.description
-    let payload = name.withUTF8 { stream -> Result<Payload, PayloadError> in
-      open(
-        data,
-        EnvelopeContextView(
-          eventID: id, stream: UnsafeRawBufferPointer(stream), type: type, schemaVersion: schemaVersion,
-          metadata: hasMetadata ? metadata : nil, occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
-    }
-    return RecordedEvent(
-      id: id, stream: stream, version: Int(rows.int64(row, Column.version)),
-      position: Position(rows.int64(row, Column.position)), type: interned(type), schemaVersion: schemaVersion,
-      recordedAt: Date(microsecondsSince2000: rows.int64(row, Column.recordedAt)),
-      occurredAt: occurredAt.map { Date(microsecondsSince2000: $0) },
-      metadata: hasMetadata ? Metadata(trusted: Array(metadata)) : Metadata(), payload: payload, keyID: keyID,
-      shard: UInt8(truncatingIfNeeded: streamID))
-  }
-
-  private func open(
-    _ data: UnsafeRawBufferPointer, _ context: EnvelopeContextView
-  ) -> Result<Payload, PayloadError> {
-    do throws(PayloadError) {
-      switch try Envelope.header(of: data) {
-      case .plaintext:
-        try plaintextCategories.check(stream: context.stream)
-        return .success(try Envelope.open(data, key: nil, context: context))
-      case .sealed(let id):
-        guard let key = try keys[id]?.get() else { throw .dataKeyMissing(key: id.uuidString.lowercased()) }
-        return .success(try Envelope.open(data, key: key, context: context))
-      }
-    } catch {
-      return .failure(error)
+      self.opener.open(rows, &first)
+      var opened = parts
+      opened[0] = first
+      for await (index, part) in group { opened[index] = part }
+      return opened
     }
   }
 
-  /// The type as a string, without making one for every event.
-  private mutating func interned(_ bytes: UnsafeRawBufferPointer) -> String {
-    for index in types.indices {
-      let isSame = types[index].utf8.withContiguousStorageIfAvailable { candidate in
-        candidate.count == bytes.count && bytes.elementsEqual(candidate)
-      }
-      if isSame == true { return types[index] }
+  /// Finds the names and keys that the parts stopped for.
+  private func meet(
+    _ parts: [OpenedRows], _ lookUp: () async throws(PostgreSQLError) -> ConnectionPool.Lease
+  ) async throws(PostgreSQLError) {
+    var streams: [Int64] = []
+    for id in parts.reduce(into: Set(), { $0.formUnion($1.unknownStreams) }) {
+      if let name = directory.name(of: id) { opener.names[id] = name } else { streams.append(id) }
     }
-    let type = String(decoding: bytes, as: UTF8.self)
-    if types.count >= 16 { types.removeFirst() }
-    types.append(type)
-    return type
+    var ids: [UUID] = []
+    for id in parts.reduce(into: Set(), { $0.formUnion($1.unknownKeys) }) {
+      if let key = keys.key(id) { opener.keys[id] = key } else { ids.append(id) }
+    }
+    guard !streams.isEmpty || !ids.isEmpty else { return }
+    let lease = try await lookUp()
+    // Both at once.
+    let names = streams.isEmpty ? nil : directory.askForNames(of: streams, lease.connection)
+    let found = ids.isEmpty ? nil : keys.ask(for: ids, lease.connection)
+    if let names {
+      opener.names.merge(directory.learnNames(try await names.rows())) { $1 }
+      // A stream's row cannot be deleted; if someone did, its events are still shown.
+      for id in streams where opener.names[id] == nil { opener.names[id] = StreamName(trusted: "unknown-\(id)") }
+    }
+    if let found { opener.keys.merge(keys.learn(try await found.rows(), ids)) { $1 } }
   }
 }
 

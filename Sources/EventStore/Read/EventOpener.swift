@@ -1,0 +1,107 @@
+internal import FoundationEssentials
+internal import PostgreSQL
+
+/// Some consecutive rows of a page, on their way to events.
+struct OpenedRows: Sendable {
+  let range: Range<Int>
+  /// Those of the first rows.
+  var events: [RecordedEvent] = []
+  /// What the others cannot be opened without.
+  var unknownStreams: Set<Int64> = []
+  var unknownKeys: Set<UUID> = []
+}
+
+/// Opens events whose streams' names and keys are at hand. A copy on another thread does as well.
+struct EventOpener: Sendable {
+  let plaintextCategories: PlaintextCategories
+  var names: [Int64: StreamName] = [:]
+  var keys: [UUID: Result<DataKey, PayloadError>] = [:]
+  private var types: [String] = []
+
+  private typealias Column = EventDecoder.Column
+
+  init(plaintextCategories: PlaintextCategories) { self.plaintextCategories = plaintextCategories }
+
+  /// Goes on with some rows; stops at one whose name or key is not at hand, and notes all that the rest lacks.
+  mutating func open(_ rows: Rows, _ part: inout OpenedRows) {
+    part.events.reserveCapacity(part.range.count)
+    for row in part.range.dropFirst(part.events.count) {
+      guard let event = event(rows, row) else {
+        noteUnknown(rows, row..<part.range.upperBound, &part)
+        return
+      }
+      part.events.append(event)
+    }
+  }
+
+  private func noteUnknown(_ rows: Rows, _ range: Range<Int>, _ part: inout OpenedRows) {
+    for row in range {
+      let stream = rows.int64(row, Column.streamID)
+      if names[stream] == nil { part.unknownStreams.insert(stream) }
+      if case .sealed(let id)? = try? Envelope.header(of: rows.bytes(row, Column.data)), keys[id] == nil {
+        part.unknownKeys.insert(id)
+      }
+    }
+  }
+
+  /// - Returns: `nil` where the stream's name or the data key is not at hand.
+  private mutating func event(_ rows: Rows, _ row: Int) -> RecordedEvent? {
+    let streamID = rows.int64(row, Column.streamID)
+    let data = rows.bytes(row, Column.data)
+    guard let stream = names[streamID] else { return nil }
+    let header = Result { () throws(PayloadError) in try Envelope.header(of: data) }
+    var keyID: UUID?
+    var key: Result<DataKey, PayloadError>?
+    if case .success(.sealed(let id)) = header {
+      guard let known = keys[id] else { return nil }
+      (keyID, key) = (id, known)
+    }
+    let id = rows.uuid(row, Column.eventID)
+    let type = rows.bytes(row, Column.type)
+    let schemaVersion = Int(rows.int32(row, Column.schemaVersion))
+    let occurredAt = rows.isNull(row, Column.occurredAt) ? nil : rows.int64(row, Column.occurredAt)
+    let hasMetadata = !rows.isNull(row, Column.metadata)
+    let metadata = rows.bytes(row, Column.metadata)
+    var name = stream.description
+    let payload = name.withUTF8 { stream in
+      self.payload(
+        data, header, key,
+        EnvelopeContextView(
+          eventID: id, stream: UnsafeRawBufferPointer(stream), type: type, schemaVersion: schemaVersion,
+          metadata: hasMetadata ? metadata : nil, occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
+    }
+    return RecordedEvent(
+      id: id, stream: stream, version: Int(rows.int64(row, Column.version)),
+      position: Position(rows.int64(row, Column.position)), type: interned(type), schemaVersion: schemaVersion,
+      recordedAt: Date(microsecondsSince2000: rows.int64(row, Column.recordedAt)),
+      occurredAt: occurredAt.map { Date(microsecondsSince2000: $0) },
+      metadata: hasMetadata ? Metadata(trusted: Array(metadata)) : Metadata(), payload: payload, keyID: keyID,
+      shard: UInt8(truncatingIfNeeded: streamID))
+  }
+
+  private func payload(
+    _ data: UnsafeRawBufferPointer, _ header: Result<Envelope.Header, PayloadError>,
+    _ key: Result<DataKey, PayloadError>?, _ context: EnvelopeContextView
+  ) -> Result<Payload, PayloadError> {
+    do throws(PayloadError) {
+      if case .plaintext = try header.get() { try plaintextCategories.check(stream: context.stream) }
+      return .success(try Envelope.open(data, key: try key?.get(), context: context))
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  /// The type as a string, without making one for every event.
+  private mutating func interned(_ bytes: UnsafeRawBufferPointer) -> String {
+    for index in types.indices {
+      let isSame = types[index].utf8.withContiguousStorageIfAvailable { candidate in
+        candidate.count == bytes.count && bytes.elementsEqual(candidate)
+      }
+      if isSame == true { return types[index] }
+    }
+    let type = String(decoding: bytes, as: UTF8.self)
+    if types.count >= 16 { types.removeFirst() }
+    types.append(type)
+    return type
+  }
+}
