@@ -44,6 +44,7 @@ final class EventDecoder {
     if parts.contains(where: { $0.events.count < $0.range.count }) {
       try await meet(parts, lookUp)
       parts = await opened(rows, parts)
+      precondition(parts.allSatisfy { $0.events.count == $0.range.count }, "a row was passed over")
     }
     // What a scan over many streams met is not kept for ever.
     if opener.names.count > 50_000 { opener.names = [:] }

@@ -7,7 +7,7 @@ final class LogPages: EventPageSource {
   private let filter: LogFilter
   private let decoder: EventDecoder
   private var lease: ConnectionPool.Lease?
-  private var pending: [PendingResult] = []
+  private var pending: [(end: Int64, result: PendingResult)] = []
   /// Up to where ranges have been asked for.
   private var asked: Int64
   /// The position of the last event that was read.
@@ -20,6 +20,8 @@ final class LogPages: EventPageSource {
   private var categories: [Int64]?
   /// Positions a range: more when few events of a range pass the filter.
   private var width: Int64
+  /// Events a page, at most.
+  private let limit: Int
 
   private static let rangesAhead = 3
 
@@ -34,6 +36,7 @@ final class LogPages: EventPageSource {
     asked = position.rawValue
     lastSeen = position.rawValue
     width = Int64(log.configuration.pageSize)
+    limit = 4 * log.configuration.pageSize
   }
 
   func nextPage() async throws(ReadError) -> [RecordedEvent]? {
@@ -136,11 +139,17 @@ final class LogPages: EventPageSource {
         lease = nil
         return nil
       }
-      let result = pending.removeFirst()
-      let rows = try await result.rows()
-      ask()
+      let range = pending.removeFirst()
+      let rows = try await range.result.rows()
+      guard let lease else { continue }
+      if rows.count == limit {
+        // Before the ranges behind it.
+        let last = rows.int64(rows.count - 1, EventDecoder.Column.position)
+        pending.insert(asked(on: lease, from: last, upTo: range.end), at: 0)
+      }
       adapt(rows.count)
-      guard rows.count > 0, let lease else { continue }
+      ask()
+      guard rows.count > 0 else { continue }
       let events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
       // Only now: a lookup on a connection that breaks must not make the reader pass over these events.
       lastSeen = rows.int64(rows.count - 1, EventDecoder.Column.position)
@@ -152,9 +161,13 @@ final class LogPages: EventPageSource {
     guard let lease, let bound else { return }
     while pending.count < Self.rangesAhead, asked < bound {
       let end = min(bound, asked + width)
-      pending.append(lease.connection.send(statement, parameters(end)))
+      pending.append(asked(on: lease, from: asked, upTo: end))
       asked = end
     }
+  }
+
+  private func asked(on lease: ConnectionPool.Lease, from start: Int64, upTo end: Int64) -> (Int64, PendingResult) {
+    (end, lease.connection.send(statement, parameters(start, end)))
   }
 
   private var isFiltered: Bool {
@@ -163,17 +176,21 @@ final class LogPages: EventPageSource {
 
   private var statement: Statement { isFiltered ? log.queries.logRangeFiltered : log.queries.logRange }
 
-  private func parameters(_ end: Int64) -> Parameters {
-    guard isFiltered else { return Parameters(asked, end) }
+  private func parameters(_ start: Int64, _ end: Int64) -> Parameters {
+    guard isFiltered else { return Parameters(start, end, limit) }
     let hasTypes = !filter.types.isEmpty || !filter.typePatterns.isEmpty
     return Parameters(
-      asked, end, categories.map { BinaryArray($0) }, hasTypes ? BinaryArray(filter.types) : nil,
-      hasTypes ? BinaryArray(filter.typePatterns) : nil, filter.shards)
+      start, end, categories.map { BinaryArray($0) }, hasTypes ? BinaryArray(filter.types) : nil,
+      hasTypes ? BinaryArray(filter.typePatterns) : nil, filter.shards, limit)
   }
 
   private func adapt(_ rows: Int) {
     let wanted = log.configuration.pageSize
     if rows < wanted / 4 { width = min(width * 2, 1_000_000) }
-    if rows > wanted * 2 { width = max(width / 2, Int64(wanted)) }
+    if rows == limit {
+      width = Int64(wanted)
+    } else if rows > wanted * 2 {
+      width = max(width / 2, Int64(wanted))
+    }
   }
 }

@@ -1,0 +1,49 @@
+import FoundationEssentials
+import TestSupport
+import Testing
+
+@testable import EventStore
+
+@Suite("Pages of the log", .database, .timeLimit(.minutes(15)))
+struct PageSizeTests {
+  @Test(
+    "do not grow where a filter that has let nothing pass for long lets all pass, and lose nothing", arguments: [3, 10])
+  func bounded(pageSize: Int) async throws {
+    let (rare, frequent) = (2_000, 1_500)
+    try await TestDatabase.required.withLog({ $0.pageSize = pageSize }) { log in
+      func append(_ count: Int, to stream: StreamName, _ type: String) async throws {
+        for start in stride(from: 0, to: count, by: 500) {
+          let events = (start..<start + 500).map { EventData(type: type, payload: .json("\($0)")) }
+          try await log.append(events, to: stream, expecting: .any)
+        }
+      }
+      try await append(rare, to: "other-1", "unwanted")
+      try await append(frequent, to: "wanted-1", "wanted")
+      try await append(rare, to: "other-2", "unwanted")
+      try await append(frequent, to: "wanted-1", "wanted")
+      for filter in [LogFilter(categories: ["wanted"]), LogFilter(types: ["wanted"])] {
+        var versions: [Int] = []
+        for try await page in log.readAll(after: .start, where: filter).pages {
+          #expect(page.count <= 4 * pageSize)
+          versions += page.map(\.version)
+        }
+        #expect(versions == Array(1...2 * frequent))
+      }
+    }
+  }
+
+  @Test("do not grow behind positions that were drawn and never committed")
+  func gap() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog({ $0.pageSize = 5 }) { log in
+      try await database.sql("SELECT count(nextval('eventstore.events_position_seq')) FROM generate_series(1, 5000)")
+      try await log.append((0..<300).map { EventData(type: "t", payload: .json("\($0)")) }, to: "a-1", expecting: .any)
+      var versions: [Int] = []
+      for try await page in log.readAll().pages {
+        #expect(page.count <= 20)
+        versions += page.map(\.version)
+      }
+      #expect(versions == Array(1...300))
+    }
+  }
+}
