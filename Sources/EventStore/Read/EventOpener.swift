@@ -35,12 +35,18 @@ struct EventOpener: Sendable {
   }
 
   private func noteUnknown(_ rows: Rows, _ range: Range<Int>, _ part: inout OpenedRows) {
+    // Often many rows in a row are of one stream and one key.
+    var lastStream: Int64?
+    var lastKey: UUID?
     for row in range {
       let stream = rows.int64(row, Column.streamID)
-      if names[stream] == nil { part.unknownStreams.insert(stream) }
-      if case .sealed(let id)? = try? Envelope.header(of: rows.bytes(row, Column.data)), keys[id] == nil {
-        part.unknownKeys.insert(id)
+      if stream != lastStream, names[stream] == nil { part.unknownStreams.insert(stream) }
+      lastStream = stream
+      guard case .sealed(let id)? = try? Envelope.header(of: rows.bytes(row, Column.data)), id != lastKey else {
+        continue
       }
+      lastKey = id
+      if keys[id] == nil { part.unknownKeys.insert(id) }
     }
   }
 
