@@ -8,11 +8,7 @@ public struct Parameters: Sendable {
   private(set) var types: [UInt32] = []
   private var end = 0
 
-  public init(reservingBytes capacity: Int = 0) {
-    bytes.reserveCapacity(capacity)
-    ends.reserveCapacity(8)
-    types.reserveCapacity(8)
-  }
+  public init(reservingBytes capacity: Int = 0) { bytes.reserveCapacity(capacity) }
 
   public init(_ values: (any PostgreSQLEncodable)?...) {
     for value in values {

@@ -36,7 +36,6 @@ struct AppendQueue {
     /// Events of those who were told.
     let told: Int
     let expected: Int
-    var isComplete = false
   }
 
   private let limits: Limits
@@ -51,7 +50,7 @@ struct AppendQueue {
   /// Batches until a caller counts as alone.
   private var company = 0
   private static let companyAfterMeeting = 256
-  private static let companyAfterWaiting = 4
+  private static let companyAfterWaiting = 16
 
   init(_ limits: Limits) {
     self.limits = limits
@@ -64,13 +63,10 @@ struct AppendQueue {
   @discardableResult
   mutating func enqueue(_ request: AppendRequest) -> Int? {
     if eventsInFlight > 0 || !waiting.isEmpty { company = Self.companyAfterMeeting }
+    let hadGathered = hasGathered
     waiting.append(request)
     eventsWaiting += request.eventCount
-    guard let gathering, !gathering.isComplete, eventsWaiting >= gathering.waiting + gathering.expected else {
-      return nil
-    }
-    self.gathering?.isComplete = true
-    return gathering.lane
+    return hadGathered || !hasGathered ? nil : gathering?.lane
   }
 
   /// The caller who was alone has waited in vain: for some batches nobody counts as alone.
@@ -156,8 +152,8 @@ struct AppendQueue {
       for part in request.parts { streamsInFlight.remove(part.streamKey) }
     }
     eventsInFlight -= told
-    // With others under way the lane waits for enough anyway.
-    if gathering == nil, eventsInFlight == 0, !batch.isAlone {
+    // With others under way the lane waits for enough anyway. Who is alone drives no lane that could wait.
+    if eventsInFlight == 0, !batch.isAlone {
       let expected = returning.worthWaitingFor(of: told, besides: eventsWaiting, upTo: limits.eventsForFurtherLane)
       if expected > 0 {
         gathering = Gathering(lane: batch.lane, waiting: eventsWaiting, told: told, expected: expected)
@@ -171,7 +167,7 @@ struct AppendQueue {
   private static let longestGathering = Duration.milliseconds(1)
 
   /// Whether all that were waited for have come.
-  var hasGathered: Bool { gathering?.isComplete ?? true }
+  var hasGathered: Bool { gathering.map { eventsWaiting >= $0.waiting + $0.expected } ?? true }
 
   /// The lane that waited for callers is free: they came, or it was long enough.
   mutating func gathered() {

@@ -52,8 +52,8 @@ final class Appender: Sendable {
   func append(_ parts: [SealedAppend]) async -> Result<[Verdict], AppendError> {
     let request = AppendRequest(parts)
     if Task.isCancelled { return .failure(.cancelled) }
-    let (gathering, batch) = queue.withLock { queue in (queue.enqueue(request), queue.takeBatch()) }
-    if let gathering { lanes[gathering].thread.endPause() }
+    let (paused, batch) = queue.withLock { queue in (queue.enqueue(request), queue.takeBatch()) }
+    if let paused { lanes[paused].thread.endPause() }
     if let batch {
       if batch.isAlone {
         let start = ContinuousClock.now
@@ -61,6 +61,7 @@ final class Appender: Sendable {
         let duration = start.duration(to: .now)
         let following = queue.withLock { queue in
           if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
+          // No pause: there is nobody else to come back.
           _ = queue.finish(batch, after: duration)
           return Self.takeBatches(&queue)
         }

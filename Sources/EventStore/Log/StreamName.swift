@@ -1,5 +1,3 @@
-internal import Glibc
-
 /// The name of a stream: `category-id`, such as `account-42`. One stream holds one aggregate's events.
 ///
 /// The category is what stands before the first `-`; a name without one is its own category. A name is 1 to 512
@@ -52,9 +50,7 @@ extension String {
   func isSameBytes(as other: String) -> Bool {
     utf8.withContiguousStorageIfAvailable { left in
       other.utf8.withContiguousStorageIfAvailable { right in
-        left.count == right.count
-          && (left.isEmpty
-            || memcmp(left.baseAddress.unsafelyUnwrapped, right.baseAddress.unsafelyUnwrapped, left.count) == 0)
+        left.count == right.count && left.elementsEqual(right)
       }
     }.flatMap(\.self) ?? utf8.elementsEqual(other.utf8)
   }

@@ -134,14 +134,13 @@ final class LogPages: EventPageSource {
   private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
     while true {
       ask()
-      guard !pending.isEmpty else {
+      guard let lease, !pending.isEmpty else {
         // Nothing under way: others may use the connection while this reader rests.
-        lease = nil
+        self.lease = nil
         return nil
       }
       let range = pending.removeFirst()
       let rows = try await range.result.rows()
-      guard let lease else { continue }
       if rows.count == limit {
         // Before the ranges behind it.
         let last = rows.int64(rows.count - 1, EventDecoder.Column.position)
@@ -186,8 +185,9 @@ final class LogPages: EventPageSource {
 
   private func adapt(_ rows: Int) {
     let wanted = log.configuration.pageSize
-    if rows < wanted / 4 { width = min(width * 2, 1_000_000) }
-    if rows == limit {
+    if rows < wanted / 4 {
+      width = min(width * 2, 1_000_000)
+    } else if rows == limit {
       width = Int64(wanted)
     } else if rows > wanted * 2 {
       width = max(width / 2, Int64(wanted))

@@ -184,12 +184,9 @@ struct AppendQueueTests {
     _ = come(23..<49)
     let third = try Self.batch(&queue)
     #expect(third.requests.count == 26)
-    let (afterSecond, afterThird) = (
-      queue.finish(second, after: .seconds(1)),
-      {
-        _ = come(49..<65); return queue.finish(third, after: .seconds(1))
-      }()
-    )
+    let afterSecond = queue.finish(second, after: .seconds(1))
+    _ = come(49..<65)
+    let afterThird = queue.finish(third, after: .seconds(1))
     #expect(afterSecond == nil && afterThird == nil)
     let fourth = try Self.batch(&queue)
     #expect(fourth.requests.count == 16)

@@ -28,8 +28,9 @@ struct Server: Sendable {
   }
 
   /// A server that has run for a while writes over old log files, and has touched all of its memory. A new one makes
-  /// each file, and gets each page of memory from the system (on a virtual machine from its host), when it first needs it,
-  /// which would be a fifth of what is measured. So make 2 GB of log files, and fill the shared buffers, now.
+  /// each file when it first needs it, which would be a fifth of what is measured, and gets each page of memory from the
+  /// system (on a virtual machine from its host), which was an eighth of the server's time. So make 2 GB of log files, and
+  /// fill the shared buffers, now.
   private func age() async throws {
     let connection = try await Connection.connect(ConnectionConfiguration(url))
     defer { connection.close() }
