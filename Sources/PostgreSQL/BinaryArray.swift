@@ -5,12 +5,14 @@ public struct BinaryArray: PostgreSQLEncodable {
   public private(set) var count = 0
   private let element: UInt32
   private var hasNull = false
-  private var body: [UInt8] = []
+  /// What is written, and room behind it: the library appends bytes to an array in a hundred instructions a call.
+  private var body: [UInt8]
+  private var end = 0
 
   /// - Parameter element: The OID of the elements' type.
   public init(of element: UInt32, reservingBytes capacity: Int = 0) {
     self.element = element
-    body.reserveCapacity(capacity)
+    body = [UInt8](repeating: 0, count: capacity)
   }
 
   public init(_ values: some Sequence<Int64>) {
@@ -43,35 +45,15 @@ public struct BinaryArray: PostgreSQLEncodable {
     for value in values { if let value { append(value) } else { appendNull() } }
   }
 
-  public mutating func append(_ value: Int64) {
-    body.appendBigEndian(Int32(8))
-    body.appendBigEndian(value)
-    count += 1
-  }
+  public mutating func append(_ value: Int64) { append(integer: value) }
 
-  public mutating func append(_ value: Int32) {
-    body.appendBigEndian(Int32(4))
-    body.appendBigEndian(value)
-    count += 1
-  }
+  public mutating func append(_ value: Int32) { append(integer: value) }
 
-  public mutating func append(_ value: Bool) {
-    body.appendBigEndian(Int32(1))
-    body.append(value ? 1 : 0)
-    count += 1
-  }
+  public mutating func append(_ value: Bool) { append(integer: value ? 1 as UInt8 : 0) }
 
-  public mutating func append(_ value: UUID) {
-    body.appendBigEndian(Int32(16))
-    withUnsafeBytes(of: value.uuid) { body.append(contentsOf: $0) }
-    count += 1
-  }
+  public mutating func append(_ value: UUID) { withUnsafeBytes(of: value.uuid) { append($0) } }
 
-  public mutating func append(_ value: Date) {
-    body.appendBigEndian(Int32(8))
-    body.appendBigEndian(value.microsecondsSince2000)
-    count += 1
-  }
+  public mutating func append(_ value: Date) { append(integer: value.microsecondsSince2000) }
 
   public mutating func append(_ value: String) {
     var value = value
@@ -83,30 +65,53 @@ public struct BinaryArray: PostgreSQLEncodable {
   }
 
   public mutating func append(_ value: UnsafeRawBufferPointer) {
-    body.appendBigEndian(Int32(value.count))
-    body.append(contentsOf: value)
-    count += 1
+    let target = room(for: value.count)
+    body.withUnsafeMutableBytes { UnsafeMutableRawBufferPointer(rebasing: $0[target...]).copyMemory(from: value) }
   }
 
   public mutating func appendNull() {
     hasNull = true
-    body.appendBigEndian(Int32(-1))
+    _ = room(for: 0, length: -1)
+  }
+
+  @inline(__always)
+  private mutating func append<I: FixedWidthInteger>(integer value: I) {
+    let target = room(for: MemoryLayout<I>.size)
+    body.withUnsafeMutableBytes { $0.storeBytes(of: value.bigEndian, toByteOffset: target, as: I.self) }
+  }
+
+  /// Adds a value of `size` bytes.
+  ///
+  /// - Returns: Where they are to be written.
+  @inline(__always)
+  private mutating func room(for size: Int, length: Int32? = nil) -> Int {
+    let start = end
+    end += 4 + size
+    if end > body.count { grow() }
+    body.withUnsafeMutableBytes {
+      $0.storeBytes(of: (length ?? Int32(size)).bigEndian, toByteOffset: start, as: Int32.self)
+    }
     count += 1
+    return start + 4
+  }
+
+  private mutating func grow() {
+    body.append(contentsOf: repeatElement(0, count: max(end - body.count, body.count, 64)))
   }
 
   /// What its values take in the format.
-  package var byteCount: Int { body.count }
+  package var byteCount: Int { end }
 
   public var typeOID: UInt32 { TypeOID.array(of: element) }
 
   public func encode(into bytes: inout [UInt8]) {
-    bytes.reserveCapacity(bytes.count + body.count + 20)
+    bytes.reserveCapacity(bytes.count + end + 20)
     bytes.appendBigEndian(Int32(count == 0 ? 0 : 1))
     bytes.appendBigEndian(Int32(hasNull ? 1 : 0))
     bytes.appendBigEndian(element)
     guard count > 0 else { return }
     bytes.appendBigEndian(Int32(count))
     bytes.appendBigEndian(Int32(1))
-    bytes.append(contentsOf: body)
+    body.withUnsafeBytes { bytes.append(contentsOf: $0.prefix(end)) }
   }
 }

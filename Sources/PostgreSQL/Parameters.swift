@@ -8,7 +8,12 @@ public struct Parameters: Sendable {
   private(set) var types: [UInt32] = []
   private var end = 0
 
-  public init(reservingBytes capacity: Int = 0) { bytes.reserveCapacity(capacity) }
+  public init(reservingBytes capacity: Int = 0) {
+    bytes.reserveCapacity(capacity)
+    // Few statements have more; growing from one on takes more time than all else here.
+    ends.reserveCapacity(8)
+    types.reserveCapacity(8)
+  }
 
   public init(_ values: (any PostgreSQLEncodable)?...) {
     for value in values {

@@ -21,11 +21,16 @@ public final class PendingResult: Sendable {
   /// there it is returned. A statement sent behind it may be hit if this one ends at the same moment.
   @discardableResult
   public func rows() async throws(PostgreSQLError) -> Rows {
-    try await withTaskCancellationHandler {
+    try await result().get()
+  }
+
+  /// As ``rows()``, without an error that is thrown.
+  func result() async -> Result<Rows, PostgreSQLError> {
+    await withTaskCancellationHandler {
       await outcome()
     } onCancel: {
       connection.cancel(self)
-    }.get()
+    }
   }
 
   /// Waits for the result whatever happens to the task: for statements that carry the work of several tasks.
@@ -48,9 +53,14 @@ public final class PendingResult: Sendable {
   /// As ``outcome()``, but waits on the calling thread first, for up to `limit`: it saves the latency of two threads
   /// that wake each other. To be used where that thread has nothing better to do.
   package func outcome(waitingFor limit: Duration) async -> Result<Rows, PostgreSQLError> {
-    if limit > .zero, done == nil { connection.wait(for: limit) { done != nil } }
-    if let done { return done }
+    if let outcome = wait(for: limit) { return outcome }
     return await outcome()
+  }
+
+  /// The result, if it comes within `limit`, for which the calling thread waits.
+  package func wait(for limit: Duration) -> Result<Rows, PostgreSQLError>? {
+    if limit > .zero, done == nil { connection.wait(for: limit) { done != nil } }
+    return done
   }
 
   private var done: Result<Rows, PostgreSQLError>? {

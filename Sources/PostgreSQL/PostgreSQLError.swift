@@ -24,23 +24,33 @@ public struct PostgreSQLError: Error, Sendable, Hashable {
     case unexpectedResult
   }
 
+  private struct Contents: Sendable, Hashable {
+    let sqlState: String?
+    let message: String
+    let constraint: String?
+    let position: Int?
+  }
+
+  /// Behind a reference: a result that is none is then as small as one that is.
+  private indirect enum Box: Sendable, Hashable { case contents(Contents) }
+
   public let code: Code
+  private let box: Box
+  private var contents: Contents { switch box { case .contents(let contents): contents } }
+
   /// Five characters, such as `23505`; `nil` unless the server reported the error.
-  public let sqlState: String?
-  public let message: String
+  public var sqlState: String? { contents.sqlState }
+  public var message: String { contents.message }
   /// The constraint that was violated, if one was.
-  public let constraint: String?
+  public var constraint: String? { contents.constraint }
   /// The character of the statement, from 1, that the server points to.
-  public let position: Int?
+  public var position: Int? { contents.position }
 
   public init(
     _ code: Code, _ message: String, sqlState: String? = nil, constraint: String? = nil, position: Int? = nil
   ) {
     self.code = code
-    self.message = message
-    self.sqlState = sqlState
-    self.constraint = constraint
-    self.position = position
+    box = .contents(Contents(sqlState: sqlState, message: message, constraint: constraint, position: position))
   }
 
   /// The server cannot be reached or is going away; the same statement may succeed later.

@@ -1,25 +1,65 @@
 internal import PostgreSQL
 
-/// Appends several requests in one transaction, each with its own verdict.
-enum AppendCall {
+/// A call, under way, that appends several requests in one transaction, each with its own verdict.
+struct AppendCall {
+  private enum Kind {
+    case placed(PlacedCall)
+    case checked(CheckedCall)
+  }
+
+  let connection: Connection
+  private let queries: Queries
+  private let requests: [AppendRequest]
+  private let kind: Kind
+  private let pending: PendingResult
+
+  /// Sends it.
+  ///
   /// - Parameters:
   ///   - mayBePlaced: `false`: what this process has seen of the streams is not to be relied on.
   ///   - inTransaction: Whether the connection is in a transaction, which a conflict must not end.
-  ///   - limit: How long to wait on the calling thread.
-  /// - Returns: A verdict for each part of each request, in order.
-  static func run(
+  init(
     _ requests: [AppendRequest], mayBePlaced: Bool = true, inTransaction: Bool = false, on connection: Connection,
-    _ queries: Queries, waitingFor limit: Duration = .zero
-  ) async -> Result<[Verdict], PostgreSQLError> {
+    _ queries: Queries
+  ) {
+    self.connection = connection
+    self.queries = queries
+    self.requests = requests
     if mayBePlaced, requests.allSatisfy({ $0.parts.allSatisfy(\.isPlaced) }) {
       let appends = requests.count == 1 ? requests[0].parts : requests.flatMap(\.parts)
       let call = PlacedCall(appends, inTransaction: inTransaction)
-      switch await call.send(on: connection, queries).outcome(waitingFor: limit) {
+      kind = .placed(call)
+      pending = call.send(on: connection, queries)
+    } else {
+      let call = CheckedCall(requests)
+      kind = .checked(call)
+      pending = call.send(on: connection, queries)
+    }
+  }
+
+  /// A verdict for each part of each request, in order, where the server says so within `limit`, for which the calling
+  /// thread waits; `nil`: there is more to wait for, see ``verdicts(waitingFor:)``.
+  func verdicts(within limit: Duration) -> [Verdict]? {
+    guard case .success(let rows)? = pending.wait(for: limit) else { return nil }
+    switch kind {
+    case .placed(let call): return call.verdicts(rows)
+    case .checked(let call): return call.verdicts(rows)
+    }
+  }
+
+  /// A verdict for each part of each request, in order.
+  ///
+  /// - Parameter limit: How long to wait on the calling thread first.
+  func verdicts(waitingFor limit: Duration = .zero) async -> Result<[Verdict], PostgreSQLError> {
+    let outcome = await pending.outcome(waitingFor: limit)
+    switch kind {
+    case .checked(let call): return outcome.map(call.verdicts)
+    case .placed(let call):
+      switch outcome {
       case .success(let rows): if let verdicts = call.verdicts(rows) { return .success(verdicts) }
       case .failure(let error): if !call.isConflict(error) { return .failure(error) }
       }
+      return await AppendCall(requests, mayBePlaced: false, on: connection, queries).verdicts(waitingFor: limit)
     }
-    let call = CheckedCall(requests)
-    return await call.send(on: connection, queries).outcome(waitingFor: limit).map(call.verdicts)
   }
 }

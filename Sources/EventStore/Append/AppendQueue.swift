@@ -107,8 +107,11 @@ struct AppendQueue {
       events += request.eventCount
       bytes += request.byteCount
     }
-    left.append(contentsOf: waiting)
-    waiting = left
+    // Nearly always nothing is: then the queue keeps its memory.
+    if !left.isEmpty {
+      left.append(contentsOf: waiting)
+      waiting = left
+    }
     guard !taken.isEmpty else { return nil }
     freeLanes.removeLast()
     eventsWaiting -= events

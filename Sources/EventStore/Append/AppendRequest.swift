@@ -3,7 +3,8 @@ internal import Synchronization
 
 /// One caller's append, on its way through the queue. The caller waits for its ``outcome()``.
 final class AppendRequest: Sendable {
-  typealias Outcome = Result<[Verdict], AppendError>
+  /// One verdict a part: a slice of the batch's, which nobody copies.
+  typealias Outcome = Result<ArraySlice<Verdict>, AppendError>
 
   private enum State {
     case open

@@ -49,27 +49,14 @@ final class Appender: Sendable {
   ///
   /// Cancellation takes an append that still waits out of the queue. One that was sent is waited for: it carries the
   /// work of others too, and its outcome is moments away.
-  func append(_ parts: [SealedAppend]) async -> Result<[Verdict], AppendError> {
+  func append(_ parts: [SealedAppend]) async -> AppendRequest.Outcome {
     let request = AppendRequest(parts)
     if Task.isCancelled { return .failure(.cancelled) }
     let (paused, batch) = queue.withLock { queue in (queue.enqueue(request), queue.takeBatch()) }
     if let paused { lanes[paused].thread.endPause() }
     if let batch {
-      if batch.isAlone {
-        let start = ContinuousClock.now
-        let outcomes = await run(batch, waitingFor: Self.waitOfLoneCaller)
-        let duration = start.duration(to: .now)
-        let following = queue.withLock { queue in
-          if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
-          // No pause: there is nobody else to come back.
-          _ = queue.finish(batch, after: duration)
-          return Self.takeBatches(&queue)
-        }
-        for next in following { drive(next) }
-        return outcomes[0]
-      } else {
-        drive(batch)
-      }
+      if batch.isAlone { return await runAlone(batch) }
+      drive(batch)
     }
     return await withTaskCancellationHandler {
       await request.outcome()
@@ -83,13 +70,35 @@ final class Appender: Sendable {
   private static let waitOfLoneCaller = Duration.milliseconds(1)
   private static let waitOfLane = Duration.seconds(3600)
 
+  /// Appends on the caller's own thread.
+  private func runAlone(_ batch: AppendQueue.Batch) async -> AppendRequest.Outcome {
+    let start = ContinuousClock.now
+    let lane = lanes[batch.lane]
+    let outcome: AppendRequest.Outcome
+    let call = callAtOnce(batch.requests, on: lane)
+    if let call, let verdicts = call.verdicts(within: Self.waitOfLoneCaller) {
+      outcome = told(batch.requests, verdicts, call.connection)[0]
+    } else {
+      outcome = await run(batch.requests, on: lane, waitingFor: Self.waitOfLoneCaller, call)[0]
+    }
+    let duration = start.duration(to: .now)
+    let following = queue.withLock { queue in
+      if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
+      // No pause: there is nobody else to come back.
+      _ = queue.finish(batch, after: duration)
+      return Self.takeBatches(&queue)
+    }
+    for next in following { drive(next) }
+    return outcome
+  }
+
   /// Drives a lane until nothing waits for it.
   private func drive(_ first: AppendQueue.Batch) {
     Task(executorPreference: lanes[first.lane].thread) {
       var batch = first
       while true {
         let start = ContinuousClock.now
-        let outcomes = await self.run(batch, waitingFor: Self.waitOfLane)
+        let outcomes = await self.run(batch.requests, on: self.lanes[batch.lane], waitingFor: Self.waitOfLane)
         let duration = start.duration(to: .now)
         // Before they are told: a caller who is alone is to find the lane free.
         var (pause, following) = self.queue.withLock { queue in
@@ -118,26 +127,14 @@ final class Appender: Sendable {
     return batches
   }
 
-  /// The outcome of each of its requests.
-  private func run(_ batch: AppendQueue.Batch, waitingFor limit: Duration) async -> [AppendRequest.Outcome] {
-    await run(batch.requests, on: lanes[batch.lane], waitingFor: limit)
-  }
-
+  /// The outcome of each request.
+  ///
+  /// - Parameter call: Their call, where it is under way.
   private func run(
-    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ call: AppendCall? = nil
   ) async -> [AppendRequest.Outcome] {
-    switch await attempt(requests, on: lane, waitingFor: limit) {
-    case .success((let verdicts, let connection)):
-      var outcomes: [AppendRequest.Outcome] = []
-      outcomes.reserveCapacity(requests.count)
-      var next = 0
-      for request in requests {
-        for (index, part) in request.parts.enumerated() { onVerdict(part, verdicts[next + index]) }
-        outcomes.append(.success(Array(verdicts[next..<next + request.parts.count])))
-        next += request.parts.count
-      }
-      onCommit(connection)
-      return outcomes
+    switch await attempt(requests, on: lane, waitingFor: limit, call) {
+    case .success((let verdicts, let connection)): return told(requests, verdicts, connection)
     case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
       // Something about one of them; alone, it fails alone.
       var outcomes: [AppendRequest.Outcome] = []
@@ -147,21 +144,40 @@ final class Appender: Sendable {
     }
   }
 
+  /// The outcome of each request, after those have been told who are to know.
+  private func told(
+    _ requests: [AppendRequest], _ verdicts: [Verdict], _ connection: Connection
+  ) -> [AppendRequest.Outcome] {
+    var outcomes: [AppendRequest.Outcome] = []
+    outcomes.reserveCapacity(requests.count)
+    var next = 0
+    for request in requests {
+      let own = verdicts[next..<next + request.parts.count]
+      for (part, verdict) in zip(request.parts, own) { onVerdict(part, verdict) }
+      outcomes.append(.success(own))
+      next = own.endIndex
+    }
+    onCommit(connection)
+    return outcomes
+  }
+
   /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.
   private func attempt(
-    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ call: AppendCall?
   ) async -> Result<([Verdict], Connection), AppendError> {
     let start = ContinuousClock.now
     var pause = Duration.milliseconds(20)
+    var sent = call
     var wasSent = false
     while true {
       let error: PostgreSQLError
-      switch await connection(of: lane) {
-      case .success(let connection):
-        switch await AppendCall.run(
-          requests, mayBePlaced: !wasSent, on: connection, queries, waitingFor: limit)
-        {
-        case .success(let verdicts): return .success((verdicts, connection))
+      let next: Result<AppendCall, PostgreSQLError> =
+        if let sent { .success(sent) } else { await self.call(requests, mayBePlaced: !wasSent, on: lane) }
+      switch next {
+      case .success(let call):
+        sent = nil
+        switch await call.verdicts(waitingFor: limit) {
+        case .success(let verdicts): return .success((verdicts, call.connection))
         case .failure(let failure):
           error = failure
           if failure.code == .connectionLost {
@@ -184,8 +200,16 @@ final class Appender: Sendable {
     }
   }
 
-  private func connection(of lane: Lane) async -> Result<Connection, PostgreSQLError> {
-    if let lease = lane.lease.withLock({ $0 }), lease.connection.failure == nil { return .success(lease.connection) }
+  /// Their call, sent where the lane has a connection.
+  private func callAtOnce(_ requests: [AppendRequest], mayBePlaced: Bool = true, on lane: Lane) -> AppendCall? {
+    guard let lease = lane.lease.withLock({ $0 }), lease.connection.failure == nil else { return nil }
+    return AppendCall(requests, mayBePlaced: mayBePlaced, on: lease.connection, queries)
+  }
+
+  private func call(
+    _ requests: [AppendRequest], mayBePlaced: Bool, on lane: Lane
+  ) async -> Result<AppendCall, PostgreSQLError> {
+    if let call = callAtOnce(requests, mayBePlaced: mayBePlaced, on: lane) { return .success(call) }
     lane.lease.withLock { $0 = nil }
     // In a task of its own, which the leader's cancellation does not reach.
     let result = await Task { [pool] in
@@ -196,7 +220,7 @@ final class Appender: Sendable {
       }
     }.value
     if case .success(let lease) = result { lane.lease.withLock { $0 = lease } }
-    return result.map(\.connection)
+    return result.map { AppendCall(requests, mayBePlaced: mayBePlaced, on: $0.connection, queries) }
   }
 
   private static func sleep(_ duration: Duration) async {

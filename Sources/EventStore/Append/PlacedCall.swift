@@ -11,6 +11,8 @@ struct PlacedCall {
   private let isSingle: Bool
 
   private enum Order {
+    /// As they are given.
+    case given
     case append([Int])
     /// The append of each event in turn.
     case event([Int])
@@ -24,7 +26,7 @@ struct PlacedCall {
     self.appends = appends
     isSingle = !inTransaction && appends.count == 1 && appends[0].events.count == 1
     if appends.count == 1 {
-      order = .append([0])
+      order = .given
     } else {
       var ranks = appends.enumerated().map { (id: $1.streamID, index: $0) }
       ranks.sort { $0.id < $1.id }
@@ -75,6 +77,8 @@ struct PlacedCall {
       columns.add(append.events[index])
     }
     switch order {
+    case .given:
+      for append in appends { for index in append.events.indices { add(append, index) } }
     case .append(let order):
       for append in order { for index in appends[append].events.indices { add(appends[append], index) } }
     case .event(let order):
@@ -98,14 +102,15 @@ struct PlacedCall {
     if isSingle { return [verdict(0, [Position(rows.int64(0, 0))])] }
     let positions = rows.int64Array(0, 0)
     var verdicts = [Verdict](repeating: .refusedWithGroup, count: appends.count)
+    var next = 0
+    func take(_ append: Int) {
+      let end = next + appends[append].events.count
+      verdicts[append] = verdict(append, positions[next..<end].map(Position.init))
+      next = end
+    }
     switch order {
-    case .append(let order):
-      var next = 0
-      for append in order {
-        let end = next + appends[append].events.count
-        verdicts[append] = verdict(append, positions[next..<end].map(Position.init))
-        next = end
-      }
+    case .given: for append in appends.indices { take(append) }
+    case .append(let order): for append in order { take(append) }
     case .event:
       for append in appends.indices { verdicts[append] = verdict(append, []) }
     }

@@ -5,13 +5,19 @@ internal import Synchronization
 extension PostgreSQLEventLog {
   public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
     let appends = TraceContext.carried(appends, by: configuration.tracer)
-    let sealed = try await patiently { () throws(AppendError) in
-      try await seal(appends) { () throws(PostgreSQLError) in
-        let lease = try await pool.lease()
-        return (lease.connection, lease)
+    let sealed: [SealedAppend]
+    if let known = try sealKnown(appends) {
+      sealed = known
+    } else {
+      sealed = try await patiently { () throws(AppendError) in
+        try await seal(appends) { () throws(PostgreSQLError) in
+          let lease = try await pool.lease()
+          return (lease.connection, lease)
+        }
       }
     }
     let verdicts = try await appender.append(sealed).get()
+    if let results = try resultsOfNew(appends, verdicts) { return results }
     return try await patiently { () throws(AppendError) in try await results(appends, verdicts) }
   }
 
@@ -51,10 +57,10 @@ extension PostgreSQLEventLog {
     let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }
     // What it says of new streams and keys is not learned: the transaction may be rolled back.
     let verdicts = try await database { () throws(PostgreSQLError) in
-      try await AppendCall.run([AppendRequest(sealed)], inTransaction: true, on: connection, queries).get()
+      try await AppendCall([AppendRequest(sealed)], inTransaction: true, on: connection, queries).verdicts().get()
     }
     appendsInTransactions.wrappingAdd(1, ordering: .relaxed)
-    return try await results(appends, verdicts, inTransaction: true)
+    return try await results(appends, verdicts[...], inTransaction: true)
   }
 
   /// Appends to one stream inside the caller's own transaction; see ``append(_:in:)``.
@@ -78,34 +84,41 @@ extension PostgreSQLEventLog {
     return result
   }
 
-  /// What the caller is told. A part that was there before is compared with what is asked now.
-  func results(
-    _ appends: [StreamAppend], _ verdicts: [Verdict], inTransaction: Bool = false
-  ) async throws(AppendError) -> [Appended] {
-    for (append, verdict) in zip(appends, verdicts) {
-      if case .conflict(let actual) = verdict {
-        throw .conflict(VersionConflict(stream: append.stream, expected: append.expected, actual: actual))
-      }
-    }
+  /// What the caller is told; `nil` where a part was there before.
+  func resultsOfNew(_ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>) throws(AppendError) -> [Appended]? {
     var results: [Appended] = []
+    results.reserveCapacity(appends.count)
     for (append, verdict) in zip(appends, verdicts) {
       switch verdict {
       case .appended(_, let firstVersion, let positions):
         results.append(
           Appended(stream: append.stream, firstVersion: firstVersion, positions: positions, wasDuplicate: false))
-      case .duplicate(let firstVersion, let streamID):
-        if !inTransaction { directory.learn(append.stream, id: streamID) }
-        results.append(try await earlier(append, firstVersion))
-      case .conflict: preconditionFailure("handled above")
-      case .refusedWithGroup:
+      case .conflict(let actual):
+        throw .conflict(VersionConflict(stream: append.stream, expected: append.expected, actual: actual))
+      case .duplicate, .refusedWithGroup: continue
+      }
+    }
+    return results.count == appends.count ? results : nil
+  }
+
+  /// What the caller is told. A part that was there before is compared with what is asked now.
+  func results(
+    _ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>, inTransaction: Bool = false
+  ) async throws(AppendError) -> [Appended] {
+    if let results = try resultsOfNew(appends, verdicts) { return results }
+    var results: [Appended] = []
+    for (append, verdict) in zip(appends, verdicts) {
+      guard case .duplicate(let firstVersion, let streamID) = verdict else {
         // Another part of this atomic append was there before, but this one was not: not the same append.
         throw duplicate(appends, verdicts)
       }
+      if !inTransaction { directory.learn(append.stream, id: streamID) }
+      results.append(try await earlier(append, firstVersion))
     }
     return results
   }
 
-  func duplicate(_ appends: [StreamAppend], _ verdicts: [Verdict]) -> AppendError {
+  func duplicate(_ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>) -> AppendError {
     for (append, verdict) in zip(appends, verdicts) {
       if case .duplicate = verdict {
         return .duplicateEventID(id: append.events[0].id.uuidString.lowercased(), stream: append.stream)

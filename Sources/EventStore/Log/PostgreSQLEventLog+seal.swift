@@ -8,16 +8,21 @@ extension PostgreSQLEventLog {
     _ appends: [StreamAppend], inTransaction: Bool = false,
     _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
   ) async throws(AppendError) -> [SealedAppend] {
-    guard !configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
-    try AppendChecks.check(appends, maximumPayloadBytes: configuration.maximumPayloadBytes)
-    if let sealed = try sealed(appends, inTransaction, afterLookUp: false) { return sealed }
+    if let sealed = try sealKnown(appends, inTransaction: inTransaction) { return sealed }
     try await lookUp(appends, inTransaction: inTransaction, connect)
     guard let sealed = try sealed(appends, inTransaction, afterLookUp: true) else { preconditionFailure("looked up") }
     return sealed
   }
 
+  /// Checks and seals; `nil` where something must be looked up first.
+  func sealKnown(_ appends: [StreamAppend], inTransaction: Bool = false) throws(AppendError) -> [SealedAppend]? {
+    guard !configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
+    try AppendChecks.check(appends, maximumPayloadBytes: configuration.maximumPayloadBytes)
+    return try sealed(appends, inTransaction, afterLookUp: false)
+  }
+
   /// - Returns: `nil` where something must be looked up first.
-  func sealed(
+  private func sealed(
     _ appends: [StreamAppend], _ inTransaction: Bool, afterLookUp: Bool
   ) throws(AppendError) -> [SealedAppend]? {
     var sealed: [SealedAppend] = []

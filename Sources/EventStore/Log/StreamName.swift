@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// The name of a stream: `category-id`, such as `account-42`. One stream holds one aggregate's events.
 ///
 /// The category is what stands before the first `-`; a name without one is its own category. A name is 1 to 512
@@ -47,10 +49,18 @@ package struct ExactName: Hashable, Sendable {
 }
 
 extension String {
+  fileprivate var hasControlCharacter: Bool {
+    func isControl(_ byte: UInt8) -> Bool { byte < 0x20 || byte == 0x7F }
+    return utf8.withContiguousStorageIfAvailable { $0.contains(where: isControl) } ?? utf8.contains(where: isControl)
+  }
+
+  /// (By memcmp: the library's elementsEqual takes sixty times as many instructions for a stream's name.)
   func isSameBytes(as other: String) -> Bool {
     utf8.withContiguousStorageIfAvailable { left in
       other.utf8.withContiguousStorageIfAvailable { right in
-        left.count == right.count && left.elementsEqual(right)
+        left.count == right.count
+          && (left.isEmpty
+            || memcmp(left.baseAddress.unsafelyUnwrapped, right.baseAddress.unsafelyUnwrapped, left.count) == 0)
       }
     }.flatMap(\.self) ?? utf8.elementsEqual(other.utf8)
   }
@@ -88,7 +98,7 @@ public struct InvalidName: Error, Hashable, Sendable, CustomStringConvertible {
       throw InvalidName(
         kind: kind, name: name, problem: "has \(name.utf8.count) bytes; at most \(maximum) are allowed")
     }
-    guard name.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+    guard !name.hasControlCharacter else {
       throw InvalidName(kind: kind, name: name, problem: "has a control character")
     }
   }

@@ -1,8 +1,8 @@
 internal import FoundationEssentials
 internal import PostgreSQL
 
-/// The statements of schema/queries, for one store's schema.
-struct Queries: Sendable {
+/// The statements of schema/queries, for one store's schema. (A class: one reference, not one a statement.)
+final class Queries: Sendable {
   let store: Statement
   let registerMasterKey: Statement
   let append: Statement
