@@ -23,11 +23,13 @@ extension Connection {
     let copy = CopyIn(self)
     try await begin(.copyIn(copy), copy.begun, sql, timeout: timeout)
     try await copy.begun.rows()
-    var problem: (any Error)?
-    do { try await body(copy) } catch { problem = error }
-    let end = await copy.end(problem == nil ? nil : "the client gave up")
-    if let problem { throw problem }
-    return try end.get().affected
+    do {
+      try await body(copy)
+    } catch {
+      _ = try? await copy.end("the client gave up")
+      throw error
+    }
+    return try await copy.end(nil).affected
   }
 }
 
@@ -199,7 +201,7 @@ public final class CopyIn: Sendable {
   private static let lost = PostgreSQLError(.connectionLost, "the connection was lost")
   static let noCopy = PostgreSQLError(.unexpectedResult, "the statement is no COPY … FROM STDIN")
 
-  func end(_ problem: String?) async -> Result<Rows, PostgreSQLError> {
+  func end(_ problem: String?) async throws(PostgreSQLError) -> Rows {
     let failure = connection.state.withLock { state -> PostgreSQLError? in
       guard let pg = state.pg else { return state.failure ?? Self.lost }
       guard PQputCopyEnd(pg, problem) == 1 else {
@@ -209,10 +211,10 @@ public final class CopyIn: Sendable {
     }
     if let failure {
       connection.fail(failure)
-      return .failure(failure)
+      throw failure
     }
     // The server may have refused the data long ago: then its answer has been read, and nothing more will come.
     connection.advance(as: .reactor, readable: false)
-    return await ended.result()
+    return try await ended.rows()
   }
 }

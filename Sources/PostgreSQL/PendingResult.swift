@@ -21,16 +21,11 @@ public final class PendingResult: Sendable {
   /// there it is returned. A statement sent behind it may be hit if this one ends at the same moment.
   @discardableResult
   public func rows() async throws(PostgreSQLError) -> Rows {
-    try await result().get()
-  }
-
-  /// As ``rows()``, without an error that is thrown.
-  func result() async -> Result<Rows, PostgreSQLError> {
-    await withTaskCancellationHandler {
+    try await withTaskCancellationHandler {
       await outcome()
     } onCancel: {
       connection.cancel(self)
-    }
+    }.get()
   }
 
   /// Waits for the result whatever happens to the task: for statements that carry the work of several tasks.

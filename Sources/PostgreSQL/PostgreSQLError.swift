@@ -4,6 +4,9 @@ internal import CPostgreSQL
 ///
 /// Carries the server's SQLSTATE and primary message, never a bound value: DETAIL, HINT and CONTEXT, which may quote
 /// row contents, are not kept, and neither is the message of a data exception (class 22).
+///
+/// (Not kept behind one reference, which would be smaller: Swift 6.3's optimiser crashes on many an async function that calls
+/// one with a typed error of up to four words.)
 public struct PostgreSQLError: Error, Sendable, Hashable {
   public enum Code: Sendable, Hashable {
     /// No connection could be made.
@@ -24,33 +27,23 @@ public struct PostgreSQLError: Error, Sendable, Hashable {
     case unexpectedResult
   }
 
-  private struct Contents: Sendable, Hashable {
-    let sqlState: String?
-    let message: String
-    let constraint: String?
-    let position: Int?
-  }
-
-  /// Behind a reference: a result that is none is then as small as one that is.
-  private indirect enum Box: Sendable, Hashable { case contents(Contents) }
-
   public let code: Code
-  private let box: Box
-  private var contents: Contents { switch box { case .contents(let contents): contents } }
-
   /// Five characters, such as `23505`; `nil` unless the server reported the error.
-  public var sqlState: String? { contents.sqlState }
-  public var message: String { contents.message }
+  public let sqlState: String?
+  public let message: String
   /// The constraint that was violated, if one was.
-  public var constraint: String? { contents.constraint }
+  public let constraint: String?
   /// The character of the statement, from 1, that the server points to.
-  public var position: Int? { contents.position }
+  public let position: Int?
 
   public init(
     _ code: Code, _ message: String, sqlState: String? = nil, constraint: String? = nil, position: Int? = nil
   ) {
     self.code = code
-    box = .contents(Contents(sqlState: sqlState, message: message, constraint: constraint, position: position))
+    self.message = message
+    self.sqlState = sqlState
+    self.constraint = constraint
+    self.position = position
   }
 
   /// The server cannot be reached or is going away; the same statement may succeed later.

@@ -1,7 +1,7 @@
 public import PostgreSQL
 
 /// Why an append wrote nothing, or may have written.
-public indirect enum AppendError: Error, Sendable {
+public enum AppendError: Error, Sendable {
   /// The stream is not where the writer believed. Nothing was written: read again, decide again.
   case conflict(VersionConflict)
   /// An event of this stream has this id already, with other content. Nothing was written.
@@ -64,7 +64,7 @@ extension AppendError: CustomStringConvertible {
 }
 
 /// Why reading stopped. A payload that cannot be opened does not stop it: see ``RecordedEvent/payload``.
-public indirect enum ReadError: Error, Sendable {
+public enum ReadError: Error, Sendable {
   case unavailable(PostgreSQLError)
   case database(PostgreSQLError)
   /// The master key in hand is not the store's.
