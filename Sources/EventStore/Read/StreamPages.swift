@@ -36,7 +36,7 @@ final class StreamPages: EventPageSource {
   private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
     if case .notStarted = progress { try await start() }
     while case .reading(let lease, let entry, let pending) = progress {
-      let rows = try await pending.rows()
+      let rows = try await pending.promptRows()
       // A bound in time is looked at here, so how many of these rows count is known only below.
       let isLast = rows.count < pageSize || (range.until == nil && rows.count == left)
       if range.until == nil { left -= rows.count }
