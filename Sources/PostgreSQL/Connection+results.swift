@@ -59,6 +59,8 @@ extension Connection {
       return nil
     }
     for (pending, result) in completed { pending.complete(result) }
+    // One who has begun to wait since then has missed it.
+    if mover == .reactor, !completed.isEmpty { state.withLock { $0.ringCaller() } }
     if let handler { notifications.forEach(handler) }
     onSettled?()
     if let failure { fail(failure) }
@@ -160,8 +162,7 @@ extension Connection {
     var onSettled: (@Sendable () -> Void)?
     let (failure, mayHoldInput) = state.withLock { state -> (PostgreSQLError?, Bool) in
       Self.returnToReactor(&state)
-      let mayHoldInput = state.readable && (PQsslInUse(state.pg) == 1 || PQgssEncInUse(state.pg) == 1)
-      state.ringCaller(now, mayHoldInput: mayHoldInput)
+      state.ringCaller()
       if state.held.contains(where: { now >= $0.deadline }) {
         if state.isCancelHanging(now) { return (Self.unresponsive, false) }
         late = state.held.filter { now >= $0.deadline }.map(\.pending)
@@ -173,7 +174,7 @@ extension Connection {
         state.entries[0].cancelReason = state.entries[0].cancelReason ?? .timeout
         requestCancel(&state)
       }
-      return (nil, mayHoldInput)
+      return (nil, state.readable && (PQsslInUse(state.pg) == 1 || PQgssEncInUse(state.pg) == 1))
     }
     for pending in late { pending.complete(.failure(PostgreSQLError(.timeout, "timed out before it was sent"))) }
     onSettled?()

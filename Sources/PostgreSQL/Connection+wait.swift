@@ -24,7 +24,6 @@ extension Connection {
       if state.mover == .reactor { Reactor.shared.watch(state.socket, state.token, readable: false, writable: false) }
       state.mover = .caller
       state.alarm = alarm
-      state.callerWaitsUntil = end
       return alarm
     }
     guard let alarm = mine else { return }
@@ -58,9 +57,10 @@ extension Connection {
 }
 
 extension Connection.State {
-  /// Wakes a caller who has waited long enough, or for whom there may be input that no event tells of.
-  func ringCaller(_ now: Deadline, mayHoldInput: Bool) {
-    if mover == .caller, mayHoldInput || now >= callerWaitsUntil { alarm?.ring() }
+  /// Has a caller who waits look again: he may have waited long enough, there may be input that no event tells of, or
+  /// what he waits for was taken in by the reactor just before.
+  func ringCaller() {
+    if mover == .caller { alarm?.ring() }
   }
 
   /// `nil` where the connection has failed.

@@ -65,7 +65,6 @@ public final class Connection: Sendable, ReactorClient {
     var mover = Mover.reactor
     /// Of the caller who moves bytes. Made when the first one does.
     var alarm: Alarm?
-    var callerWaitsUntil = Deadline.never
     /// What the socket is watched for.
     var readable = true
     var writable = false
@@ -178,7 +177,7 @@ public final class Connection: Sendable, ReactorClient {
     PQfinish(pg)
     state.handle = nil
     state.failure = error
-    if state.mover == .caller { state.alarm?.ring() }
+    state.ringCaller()
     state.onNotification = nil
     for entry in state.entries {
       if case .copyOut(let copy) = entry.kind { copy.finish(.failure(error)) }
