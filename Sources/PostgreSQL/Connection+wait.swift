@@ -45,8 +45,8 @@ extension Connection {
     state.withLock { $0.mover = .none }
   }
 
-  /// Has the reactor move bytes again, unless a caller does.
-  func returnToReactor() { state.withLock { Self.returnToReactor(&$0) } }
+  /// Has the reactor move bytes again, unless a caller does: what is under way comes in without anybody waiting for it.
+  package func returnToReactor() { state.withLock { Self.returnToReactor(&$0) } }
 
   static func returnToReactor(_ state: inout State) {
     guard state.mover == .none else { return }
