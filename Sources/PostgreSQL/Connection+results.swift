@@ -157,6 +157,8 @@ extension Connection {
     return (entry.pending, result)
   }
 
+  func hurriedTick() { state.withLock { $0.ringCaller() } }
+
   func tick(_ now: Deadline) {
     var late: [PendingResult] = []
     var onSettled: (@Sendable () -> Void)?

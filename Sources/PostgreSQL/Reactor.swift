@@ -83,6 +83,7 @@ final class Reactor: Sendable {
     var hurriedTicks = 0
     var tick = Self.tickMilliseconds
     var nextTick = Deadline.now.advanced(milliseconds: Int64(tick))
+    var nextWholeTick = nextTick
     while true {
       let idle = clients.withLock { $0.byToken.isEmpty }
       let count = epoll_wait(epoll, &events, Int32(events.count), idle ? 1000 : tick)
@@ -110,6 +111,12 @@ final class Reactor: Sendable {
           isHurried.store(false, ordering: .relaxed)
         }
         nextTick = now.advanced(milliseconds: Int64(tick))
+        // Time-outs stay as coarse as they are.
+        guard now >= nextWholeTick else {
+          for client in clients.withLock({ Array($0.byToken.values) }) { client.hurriedTick() }
+          continue
+        }
+        nextWholeTick = now.advanced(milliseconds: Int64(Self.tickMilliseconds))
         for client in clients.withLock({ Array($0.byToken.values) }) { client.tick(now) }
       }
     }
@@ -120,6 +127,8 @@ final class Reactor: Sendable {
 protocol ReactorClient: AnyObject, Sendable {
   func ready(readable: Bool, writable: Bool)
   func tick(_ now: Deadline)
+  /// Between ticks, while callers wait on threads that others need.
+  func hurriedTick()
 }
 
 /// A point on the monotonic clock.
