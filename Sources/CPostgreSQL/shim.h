@@ -1,4 +1,3 @@
 #include <libpq-fe.h>
-// For the reactor and those it wakes: Swift's Glibc module leaves them out.
+// For the reactor: Swift's Glibc module leaves it out.
 #include <sys/epoll.h>
-#include <sys/eventfd.h>

@@ -63,36 +63,6 @@ struct WaitingTests {
     }
   }
 
-  @Test("closing the connection ends the wait")
-  func closing() async throws {
-    try await withConnection { connection in
-      let sleeping = connection.send(Self.sleep, Parameters(600.0), timeout: .seconds(900))
-      let closing = Task {
-        try await Task.sleep(for: .milliseconds(50))
-        connection.close()
-      }
-      let closed = try await failure { try await sleeping.outcome(waitingFor: .seconds(900)).get() }
-      #expect(closed.code == .closed)
-      try await closing.value
-    }
-  }
-
-  @Test("a result that was thought to be there at once can be waited for, and cancelled")
-  func prompt() async throws {
-    try await withConnection { connection in
-      for number in 1...300 {
-        let rows = try await connection.send(Self.echo, Parameters(number)).promptRows()
-        #expect(rows.int64(0, 0) == Int64(number))
-      }
-      _ = try await connection.send(Self.sleep, Parameters(0.2)).promptRows()
-      let task = Task { try await connection.send(Self.sleep, Parameters(600.0), timeout: .seconds(900)).promptRows() }
-      try await Task.sleep(for: .milliseconds(50))
-      task.cancel()
-      let cancelled = try await failure { try await task.value }
-      #expect(cancelled.code == .cancelled)
-    }
-  }
-
   @Test("a connection whose last caller waited itself still notices that it was killed")
   func idle() async throws {
     let database = try TestDatabase.required

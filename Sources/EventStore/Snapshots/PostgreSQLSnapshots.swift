@@ -23,11 +23,10 @@ struct PostgreSQLSnapshots: SnapshotStore {
       guard let entry = try await log.directory.entry(of: stream, lease.connection) else { return nil }
       var bound = version
       while bound > 0 {
-        let rows = try await lease.connection.send(
+        let rows = try await lease.connection.execute(
           log.queries.latestSnapshot,
           Parameters(
-            entry.id, shape.stateType, Int32(shape.schemaVersion), Bytea(shape.fingerprint), bound, time)
-        ).promptRows()
+            entry.id, shape.stateType, Int32(shape.schemaVersion), Bytea(shape.fingerprint), bound, time))
         guard !rows.isEmpty else { return nil }
         if let snapshot = try await opened(rows, stream, shape, lease.connection) { return snapshot }
         // That one is damaged, or its key is gone: perhaps an older one will do.
