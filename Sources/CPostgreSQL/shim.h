@@ -1,3 +1,4 @@
 #include <libpq-fe.h>
-// For the reactor: Swift's Glibc module leaves it out.
+// For the reactor and those it wakes: Swift's Glibc module leaves them out.
 #include <sys/epoll.h>
+#include <sys/eventfd.h>

@@ -86,3 +86,11 @@ extension Connection {
     return state.onSettled
   }
 }
+
+extension Connection.State {
+  /// Whether nothing but a cancel request is under way, and has been for as long as the server is given to obey one.
+  func isCancelHanging(_ now: Deadline) -> Bool {
+    guard entries.isEmpty, let first = held.first else { return false }
+    return now >= first.since.advanced(milliseconds: 1000 * Int64(Connection.cancelAttempts))
+  }
+}

@@ -59,6 +59,8 @@ extension Connection {
       return nil
     }
     for (pending, result) in completed { pending.complete(result) }
+    // One who has begun to wait since then has missed it.
+    if mover == .reactor, !completed.isEmpty { state.withLock { $0.ringCaller() } }
     if let handler { notifications.forEach(handler) }
     onSettled?()
     if let failure { fail(failure) }
@@ -141,7 +143,7 @@ extension Connection {
     .unexpectedResult, "the server began a COPY that was not asked for as one")
 
   func finish(_ state: inout State) -> (PendingResult, Result<Rows, PostgreSQLError>) {
-    let entry = state.entries.removeFirst()
+    let entry = state.removeFirst()
     var result =
       entry.result ?? .failure(PostgreSQLError(.unexpectedResult, "the server ended the statement without a result"))
     switch entry.kind {
@@ -155,19 +157,29 @@ extension Connection {
     return (entry.pending, result)
   }
 
+  func hurriedTick() { state.withLock { $0.ringCaller() } }
+
   func tick(_ now: Deadline) {
+    var late: [PendingResult] = []
+    var onSettled: (@Sendable () -> Void)?
     let (failure, mayHoldInput) = state.withLock { state -> (PostgreSQLError?, Bool) in
       Self.returnToReactor(&state)
-      guard let deadline = state.entries.first?.deadline ?? state.held.first?.deadline else { return (nil, false) }
-      if now >= deadline {
-        guard !state.entries.isEmpty, state.entries[0].cancelAttempts < Self.cancelAttempts else {
-          return (Self.unresponsive, false)
-        }
+      state.ringCaller()
+      if state.held.contains(where: { now >= $0.deadline }) {
+        if state.isCancelHanging(now) { return (Self.unresponsive, false) }
+        late = state.held.filter { now >= $0.deadline }.map(\.pending)
+        state.held.removeAll { now >= $0.deadline }
+        onSettled = Self.takeOnSettled(&state)
+      }
+      if let deadline = state.entries.first?.deadline, now >= deadline {
+        guard state.entries[0].cancelAttempts < Self.cancelAttempts else { return (Self.unresponsive, false) }
         state.entries[0].cancelReason = state.entries[0].cancelReason ?? .timeout
         requestCancel(&state)
       }
       return (nil, state.readable && (PQsslInUse(state.pg) == 1 || PQgssEncInUse(state.pg) == 1))
     }
+    for pending in late { pending.complete(.failure(PostgreSQLError(.timeout, "timed out before it was sent"))) }
+    onSettled?()
     if let failure { fail(failure) }
     // The TLS library may hold bytes that it has decrypted and libpq has not fetched: no event tells of them.
     if mayHoldInput { advance(as: .reactor, readable: true) }

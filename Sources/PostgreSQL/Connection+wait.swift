@@ -12,32 +12,41 @@ extension Connection {
     case none
   }
 
-  /// Moves bytes on the calling thread until `isDone`, for up to `limit`. The reactor leaves the socket alone meanwhile;
-  /// time-outs go on there.
+  /// Moves bytes on the calling thread until `isDone`, for up to `limit` and a tick of the reactor more. The reactor
+  /// leaves the socket alone meanwhile; time-outs go on there.
+  ///
+  /// The thread sleeps without a timer of its own, because where a timer is a matter for the hypervisor, setting and
+  /// clearing one takes longer than all else here: the reactor's ticks see to it that nobody waits too long.
   func wait(for limit: Duration, until isDone: () -> Bool) {
-    let isMine = state.withLock { state in
-      guard state.pg != nil, state.mover != .caller else { return false }
+    let end = Deadline.now.advanced(by: limit)
+    let mine = state.withLock { state -> Alarm? in
+      guard state.pg != nil, state.mover != .caller, let alarm = state.alarm ?? Alarm() else { return nil }
       if state.mover == .reactor { Reactor.shared.watch(state.socket, state.token, readable: false, writable: false) }
       state.mover = .caller
-      return true
+      state.alarm = alarm
+      return alarm
     }
-    guard isMine else { return }
-    let end = Deadline.now.advanced(by: limit)
-    while !isDone(), Deadline.now < end {
-      guard var descriptor = state.withLock({ $0.pollDescriptor }) else { return }
-      // In slices: a connection that fails meanwhile does not wake this thread.
-      let milliseconds = min(max(1, end.milliseconds(from: .now)), Self.sliceMilliseconds)
-      let isReady = poll(&descriptor, 1, Int32(milliseconds)) > 0
-      // After a slice without an event, too: the TLS library may hold bytes that it has decrypted.
-      advance(as: .caller, readable: !isReady || descriptor.revents & ~Int16(POLLOUT) != 0)
+    guard let alarm = mine else { return }
+    if limit < .milliseconds(Int64(Reactor.tickMilliseconds)) { Reactor.shared.hurry() }
+    while !isDone() {
+      guard let socket = state.withLock({ $0.pollDescriptor }) else { break }
+      let (isReadable, wasRung) = withUnsafeTemporaryAllocation(of: pollfd.self, capacity: 2) { descriptors in
+        descriptors.initializeElement(at: 0, to: socket)
+        descriptors.initializeElement(
+          at: 1, to: pollfd(fd: alarm.descriptor, events: Int16(POLLIN), revents: 0))
+        poll(descriptors.baseAddress, 2, -1)
+        return (descriptors[0].revents & ~Int16(POLLOUT) != 0, descriptors[1].revents != 0)
+      }
+      if wasRung { alarm.clear() }
+      // When rung without an event, too: the TLS library may hold bytes that it has decrypted.
+      advance(as: .caller, readable: isReadable || wasRung)
+      if wasRung, Deadline.now >= end { break }
     }
     state.withLock { $0.mover = .none }
   }
 
-  private static let sliceMilliseconds: Int64 = 50
-
-  /// Has the reactor move bytes again, unless a caller does.
-  func returnToReactor() { state.withLock { Self.returnToReactor(&$0) } }
+  /// Has the reactor move bytes again, unless a caller does: what is under way comes in without anybody waiting for it.
+  package func returnToReactor() { state.withLock { Self.returnToReactor(&$0) } }
 
   static func returnToReactor(_ state: inout State) {
     guard state.mover == .none else { return }
@@ -48,6 +57,12 @@ extension Connection {
 }
 
 extension Connection.State {
+  /// Has a caller who waits look again: he may have waited long enough, there may be input that no event tells of, or
+  /// what he waits for was taken in by the reactor just before.
+  func ringCaller() {
+    if mover == .caller { alarm?.ring() }
+  }
+
   /// `nil` where the connection has failed.
   fileprivate var pollDescriptor: pollfd? {
     guard pg != nil else { return nil }

@@ -33,6 +33,7 @@ public final class Connection: Sendable, ReactorClient {
     let parameters: Parameters
     let pending: PendingResult
     let deadline: Deadline
+    let since: Deadline
   }
 
   enum Preparation {
@@ -62,12 +63,24 @@ public final class Connection: Sendable, ReactorClient {
     /// By the statement's id; with the types of the parameters that it was prepared for.
     var prepared: [Int: (preparation: Preparation, types: [UInt32])] = [:]
     var mover = Mover.reactor
+    /// Of the caller who moves bytes. Made when the first one does.
+    var alarm: Alarm?
     /// What the socket is watched for.
     var readable = true
     var writable = false
     var onNotification: (@Sendable (Notification) -> Void)?
     var writeWaiter: PendingResult?
     var onSettled: (@Sendable () -> Void)?
+
+    mutating func add(_ entry: Entry) {
+      if entries.isEmpty { LoneCaller.connectionBecameBusy() }
+      entries.append(entry)
+    }
+
+    mutating func removeFirst() -> Entry {
+      if entries.count == 1 { LoneCaller.connectionBecameIdle() }
+      return entries.removeFirst()
+    }
   }
 
   public struct Notification: Sendable, Hashable {
@@ -164,11 +177,13 @@ public final class Connection: Sendable, ReactorClient {
     PQfinish(pg)
     state.handle = nil
     state.failure = error
+    state.ringCaller()
     state.onNotification = nil
     for entry in state.entries {
       if case .copyOut(let copy) = entry.kind { copy.finish(.failure(error)) }
     }
     let abandoned = state.entries.map(\.pending) + state.held.map(\.pending) + [state.writeWaiter].compactMap(\.self)
+    if !state.entries.isEmpty { LoneCaller.connectionBecameIdle() }
     state.entries.removeAll()
     state.held.removeAll()
     state.writeWaiter = nil
@@ -184,8 +199,10 @@ public final class Connection: Sendable, ReactorClient {
     _ statement: Statement, _ parameters: Parameters = Parameters(), timeout: Duration? = nil
   ) -> PendingResult {
     let pending = PendingResult(self)
-    let deadline = Deadline.now.advanced(by: timeout ?? configuration.statementTimeout)
-    let held = Held(statement: statement, parameters: parameters, pending: pending, deadline: deadline)
+    let now = Deadline.now
+    let held = Held(
+      statement: statement, parameters: parameters, pending: pending,
+      deadline: now.advanced(by: timeout ?? configuration.statementTimeout), since: now)
     let failure = state.withLock { state -> PostgreSQLError? in
       guard state.pg != nil else { return state.failure }
       guard state.entries.last?.isStatement ?? true else {
@@ -230,7 +247,7 @@ public final class Connection: Sendable, ReactorClient {
       return PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg))
     }
     if preparation == nil { state.prepared[statement.id] = (.sent, types) }
-    state.entries.append(
+    state.add(
       Entry(
         kind: .statement(statement, preparing: preparation == nil), pending: held.pending, deadline: held.deadline))
     if let failure = Self.flush(&state) { return failure }
@@ -274,7 +291,7 @@ public final class Connection: Sendable, ReactorClient {
       guard PQsendQuery(pg, sql) == 1 else {
         return PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg))
       }
-      state.entries.append(Entry(kind: kind, pending: pending, deadline: deadline))
+      state.add(Entry(kind: kind, pending: pending, deadline: deadline))
       return Self.flush(&state)
     }
     if let failure {

@@ -28,6 +28,18 @@ public final class PendingResult: Sendable {
     }.get()
   }
 
+  /// As ``rows()``, for a statement that is answered at once and that its caller can do nothing without: one who is
+  /// alone waits for it on the calling thread.
+  package func promptRows() async throws(PostgreSQLError) -> Rows {
+    if LoneCaller.isAlone {
+      let start = ContinuousClock.now
+      let outcome = wait(for: LoneCaller.patience)
+      if start.duration(to: .now) >= LoneCaller.patience { LoneCaller.waitedInVain() }
+      if let outcome { return try outcome.get() }
+    }
+    return try await rows()
+  }
+
   /// Waits for the result whatever happens to the task: for statements that carry the work of several tasks.
   public func outcome() async -> Result<Rows, PostgreSQLError> {
     connection.returnToReactor()

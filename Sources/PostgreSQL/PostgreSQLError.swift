@@ -5,7 +5,7 @@ internal import CPostgreSQL
 /// Carries the server's SQLSTATE and primary message, never a bound value: DETAIL, HINT and CONTEXT, which may quote
 /// row contents, are not kept, and neither is the message of a data exception (class 22).
 ///
-/// (Not kept behind one reference, which would be smaller: Swift 6.3's optimiser crashes on many an async function that calls
+/// (Not kept behind one reference, which would be smaller: Swift 6.3's optimiser crashes on some async functions that call
 /// one with a typed error of up to four words.)
 public struct PostgreSQLError: Error, Sendable, Hashable {
   public enum Code: Sendable, Hashable {

@@ -17,11 +17,21 @@ final class Reactor: Sendable {
   private let clients = Mutex(Clients())
 
   /// How often clients look at their deadlines: time-outs are this coarse.
-  private static let tickMilliseconds: Int32 = 100
+  static let tickMilliseconds: Int32 = 100
+  /// How often while callers wait on threads that others need.
+  private static let hurriedTickMilliseconds: Int32 = 10
+  /// Ticks without such a caller until they are rare again.
+  private static let hurriedTicks = 50
+  private let isHurried = Atomic<Bool>(false)
+  private let alarm: Alarm
+  /// No client's.
+  private static let alarmToken: UInt64 = 0
 
   private init() {
     epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
-    precondition(epoll >= 0, "epoll_create1 failed: errno \(errno)")
+    guard epoll >= 0, let alarm = Alarm() else { preconditionFailure("no descriptor for the reactor: errno \(errno)") }
+    self.alarm = alarm
+    control(EPOLL_CTL_ADD, alarm.descriptor, Self.alarmToken, readable: true, writable: false)
     var thread = pthread_t()
     let created = pthread_create(
       &thread, nil,
@@ -63,14 +73,29 @@ final class Reactor: Sendable {
     epoll_ctl(epoll, operation, socket, &event)
   }
 
+  /// Ticks come often for the next while, so that a caller who waits on a thread that others need does not wait long.
+  func hurry() {
+    if !isHurried.load(ordering: .relaxed), !isHurried.exchange(true, ordering: .relaxed) { alarm.ring() }
+  }
+
   private func run() {
     var events = [epoll_event](repeating: epoll_event(), count: 64)
-    var nextTick = Deadline.now.advanced(milliseconds: Int64(Self.tickMilliseconds))
+    var hurriedTicks = 0
+    var tick = Self.tickMilliseconds
+    var nextTick = Deadline.now.advanced(milliseconds: Int64(tick))
+    var nextWholeTick = nextTick
     while true {
       let idle = clients.withLock { $0.byToken.isEmpty }
-      let count = epoll_wait(epoll, &events, Int32(events.count), idle ? 1000 : Self.tickMilliseconds)
+      let count = epoll_wait(epoll, &events, Int32(events.count), idle ? 1000 : tick)
       for index in 0..<max(0, Int(count)) {
         let event = events[index]
+        if event.data.u64 == Self.alarmToken {
+          alarm.clear()
+          hurriedTicks = Self.hurriedTicks
+          tick = Self.hurriedTickMilliseconds
+          nextTick = .now.advanced(milliseconds: Int64(tick))
+          continue
+        }
         guard let client = clients.withLock({ $0.byToken[event.data.u64] }) else { continue }
         let broken = event.events & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
         client.ready(
@@ -79,7 +104,19 @@ final class Reactor: Sendable {
       }
       let now = Deadline.now
       if now >= nextTick {
-        nextTick = now.advanced(milliseconds: Int64(Self.tickMilliseconds))
+        if hurriedTicks > 0 { hurriedTicks -= 1 }
+        if hurriedTicks == 0, tick != Self.tickMilliseconds {
+          // Whoever waits from now on rings again.
+          tick = Self.tickMilliseconds
+          isHurried.store(false, ordering: .relaxed)
+        }
+        nextTick = now.advanced(milliseconds: Int64(tick))
+        // Time-outs stay as coarse as they are.
+        guard now >= nextWholeTick else {
+          for client in clients.withLock({ Array($0.byToken.values) }) { client.hurriedTick() }
+          continue
+        }
+        nextWholeTick = now.advanced(milliseconds: Int64(Self.tickMilliseconds))
         for client in clients.withLock({ Array($0.byToken.values) }) { client.tick(now) }
       }
     }
@@ -90,6 +127,8 @@ final class Reactor: Sendable {
 protocol ReactorClient: AnyObject, Sendable {
   func ready(readable: Bool, writable: Bool)
   func tick(_ now: Deadline)
+  /// Between ticks, while callers wait on threads that others need.
+  func hurriedTick()
 }
 
 /// A point on the monotonic clock.

@@ -98,7 +98,7 @@ struct RandomUseTests {
       try await pool.withConnection { connection in
         let script = try await connection.script("SELECT \(mark)")
         #expect(script.text(0, 0) == "\(mark)")
-        let rows = try await connection.execute(echo, Parameters(mark))
+        let rows = try await connection.send(echo, Parameters(mark)).promptRows()
         #expect(rows.int64(0, 0) == Int64(mark))
       }
     }

@@ -1,3 +1,4 @@
+import Dispatch
 import PostgreSQL
 import TestSupport
 import Testing
@@ -48,8 +49,10 @@ struct WaitingTests {
       }
       #expect(refused.sqlState == "22012")
       let late = try await failure {
-        try await connection.send(Self.sleep, Parameters(30.0), timeout: .milliseconds(50))
-          .outcome(waitingFor: .seconds(60)).get()
+        try await withTaskExecutorPreference(OwnThread()) {
+          try await connection.send(Self.sleep, Parameters(30.0), timeout: .milliseconds(50))
+            .outcome(waitingFor: .seconds(60)).get()
+        }
       }
       #expect(late.code == .timeout)
       let sleeping = connection.send(Self.sleep, Parameters(30.0))
@@ -57,9 +60,47 @@ struct WaitingTests {
         try await eventually { try await database.isActive(backend) }
         try await database.terminate(backend)
       }
-      let lost = try await failure { try await sleeping.outcome(waitingFor: .seconds(60)).get() }
+      let lost = try await failure {
+        try await withTaskExecutorPreference(OwnThread()) {
+          try await sleeping.outcome(waitingFor: .seconds(60)).get()
+        }
+      }
       #expect(lost.code == .connectionLost)
       try await killing.value
+    }
+  }
+
+  @Test("closing the connection ends the wait")
+  func closing() async throws {
+    try await withConnection { connection in
+      let sleeping = connection.send(Self.sleep, Parameters(600.0), timeout: .seconds(900))
+      let closing = Task {
+        try await Task.sleep(for: .milliseconds(50))
+        connection.close()
+      }
+      let closed = try await failure {
+        try await withTaskExecutorPreference(OwnThread()) {
+          try await sleeping.outcome(waitingFor: .seconds(900)).get()
+        }
+      }
+      #expect(closed.code == .closed)
+      try await closing.value
+    }
+  }
+
+  @Test("a result that was thought to be there at once can be waited for, and cancelled")
+  func prompt() async throws {
+    try await withConnection { connection in
+      for number in 1...300 {
+        let rows = try await connection.send(Self.echo, Parameters(number)).promptRows()
+        #expect(rows.int64(0, 0) == Int64(number))
+      }
+      _ = try await connection.send(Self.sleep, Parameters(0.2)).promptRows()
+      let task = Task { try await connection.send(Self.sleep, Parameters(600.0), timeout: .seconds(900)).promptRows() }
+      try await Task.sleep(for: .milliseconds(50))
+      task.cancel()
+      let cancelled = try await failure { try await task.value }
+      #expect(cancelled.code == .cancelled)
     }
   }
 
@@ -73,5 +114,16 @@ struct WaitingTests {
       try await eventually { connection.failure != nil }
       #expect(connection.failure?.code == .connectionLost)
     }
+  }
+}
+
+/// For a wait that another task is to end: where all threads that tasks share wait, that one never runs.
+private final class OwnThread: TaskExecutor {
+  private let queue = DispatchQueue(label: "waiting")
+
+  func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    let executor = asUnownedTaskExecutor()
+    queue.async { job.runSynchronously(on: executor) }
   }
 }

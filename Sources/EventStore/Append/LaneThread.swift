@@ -6,26 +6,50 @@ internal import Synchronization
 /// A thread for the tasks that drive a lane, where they may wait in the kernel for the server. On the shared pool that
 /// would take a thread from everyone; and through the reactor each answer would wake two threads more.
 ///
-/// It starts with the first job, and ends when there was none for a while.
+/// It starts with the first job, and ends with this object.
 final class LaneThread: TaskExecutor {
-  private struct State {
-    var jobs: Deque<UnownedJob> = []
-    var isRunning = false
+  /// What the thread holds: not this object, which would then never go.
+  private final class Jobs: Sendable {
+    private struct State {
+      var waiting: Deque<(job: UnownedJob, executor: UnownedTaskExecutor)> = []
+      var isOver = false
+    }
+    private let state = Mutex(State())
+    /// Without a time-out: setting a timer whenever there is nothing to do would take longer than most jobs.
+    private let wake = DispatchSemaphore(value: 0)
+
+    func add(_ job: UnownedJob, on executor: UnownedTaskExecutor) {
+      state.withLock { $0.waiting.append((job, executor)) }
+      wake.signal()
+    }
+
+    func end() {
+      state.withLock { $0.isOver = true }
+      wake.signal()
+    }
+
+    func run() {
+      while true {
+        wake.wait()
+        let (next, isOver) = state.withLock { state in (state.waiting.popFirst(), state.isOver) }
+        if let next {
+          next.job.runSynchronously(on: next.executor)
+        } else if isOver {
+          return
+        }
+      }
+    }
   }
-  private let state = Mutex(State())
-  private let wake = DispatchSemaphore(value: 0)
+
+  private let jobs = Jobs()
+  private let isStarted = Atomic<Bool>(false)
   private let pauseMayBeOver = DispatchSemaphore(value: 0)
-  private static let idleSeconds = 5
+
+  deinit { jobs.end() }
 
   func enqueue(_ job: consuming ExecutorJob) {
-    let job = UnownedJob(job)
-    let needsThread = state.withLock { state in
-      state.jobs.append(job)
-      defer { state.isRunning = true }
-      return !state.isRunning
-    }
-    if needsThread { start() }
-    wake.signal()
+    if !isStarted.load(ordering: .relaxed), !isStarted.exchange(true, ordering: .relaxed) { start() }
+    jobs.add(UnownedJob(job), on: asUnownedTaskExecutor())
   }
 
   private func start() {
@@ -34,9 +58,9 @@ final class LaneThread: TaskExecutor {
       &thread, nil,
       { context in
         // Taken back from `start`, which gave it away.
-        if let context { Unmanaged<LaneThread>.fromOpaque(context).takeRetainedValue().run() }
+        if let context { Unmanaged<Jobs>.fromOpaque(context).takeRetainedValue().run() }
         return nil
-      }, Unmanaged.passRetained(self).toOpaque())
+      }, Unmanaged.passRetained(jobs).toOpaque())
     precondition(created == 0, "no thread for a lane: errno \(created)")
     pthread_detach(thread)
   }
@@ -49,20 +73,4 @@ final class LaneThread: TaskExecutor {
   }
 
   func endPause() { pauseMayBeOver.signal() }
-
-  private func run() {
-    while true {
-      let timedOut = wake.wait(timeout: .now() + .seconds(Self.idleSeconds)) == .timedOut
-      let job = state.withLock { state in
-        let job = state.jobs.popFirst()
-        if job == nil, timedOut { state.isRunning = false }
-        return job
-      }
-      if let job {
-        job.runSynchronously(on: asUnownedTaskExecutor())
-      } else if timedOut {
-        return
-      }
-    }
-  }
 }

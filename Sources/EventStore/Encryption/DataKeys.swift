@@ -64,7 +64,7 @@ final class DataKeys: Sendable {
 
   /// Looks in the store for the keys of subjects.
   func fetch(subjects: [String], _ connection: Connection) async throws(PostgreSQLError) {
-    let rows = try await connection.execute(queries.keysBySubject, Parameters(BinaryArray(subjects)))
+    let rows = try await connection.send(queries.keysBySubject, Parameters(BinaryArray(subjects))).promptRows()
     for index in rows.indices {
       // One that does not open is left alone: writers go on with a new key, readers report it.
       guard case .success(let key) = opened(rows, index) else { continue }
@@ -88,7 +88,7 @@ final class DataKeys: Sendable {
 
   /// Looks in the store for keys by their ids, and remembers also why one cannot be had.
   func fetch(ids: [UUID], _ connection: Connection) async throws(PostgreSQLError) {
-    learn(try await ask(for: ids, connection).rows(), ids)
+    learn(try await ask(for: ids, connection).promptRows(), ids)
   }
 
   func ask(for ids: [UUID], _ connection: Connection) -> PendingResult {

@@ -106,7 +106,27 @@ package enum Envelope {
   ///
   /// - Throws: ``PayloadError/malformed(_:)``.
   package static func header(of envelope: UnsafeRawBufferPointer) throws(PayloadError) -> Header {
-    try parse(envelope).header
+    try parse(envelope).isSealed ? .sealed(keyID: keyID(of: envelope)) : .plaintext
+  }
+
+  /// Whether it is sealed, and this is the key that it names.
+  @inline(__always)
+  static func isSealed(_ envelope: UnsafeRawBufferPointer, with key: DataKey) -> Bool {
+    envelope.count >= overhead && envelope[0] == sealedAlgorithm && names(envelope, key)
+  }
+
+  /// Of a sealed one.
+  private static func keyID(of envelope: UnsafeRawBufferPointer) -> UUID {
+    UUID(uuid: envelope.loadUnaligned(fromByteOffset: 2, as: uuid_t.self))
+  }
+
+  @inline(__always)
+  private static func names(_ envelope: UnsafeRawBufferPointer, _ key: DataKey) -> Bool {
+    withUnsafeBytes(of: key.id.uuid) { id in
+      envelope.loadUnaligned(fromByteOffset: 2, as: UInt64.self) == id.loadUnaligned(as: UInt64.self)
+        && envelope.loadUnaligned(fromByteOffset: 10, as: UInt64.self)
+          == id.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
+    }
   }
 
   /// Opens an envelope.
@@ -132,22 +152,21 @@ package enum Envelope {
     _ envelope: UnsafeRawBufferPointer, key: DataKey?, context: EnvelopeContextView, limit: Int = defaultLimit
   ) throws(PayloadError) -> Payload {
     let parts = try parse(envelope)
-    switch parts.header {
-    case .plaintext:
+    switch parts.isSealed {
+    case false:
       // Someone turned a sealed payload into a plaintext one.
       guard key == nil else { throw .altered }
       let body = UnsafeRawBufferPointer(rebasing: envelope[plaintextHeaderSize...])
       guard parts.isCompressed else { return Payload(bytes: [UInt8](body), content: parts.content) }
       return Payload(bytes: try expanded(body, limit: limit), content: parts.content)
 
-    case .sealed(let keyID):
-      guard let key, key.id == keyID else { throw .dataKeyMissing(key: keyID.uuidString.lowercased()) }
-      let count = envelope.count - overhead
-      var opened = false
-      let body = [UInt8](unsafeUninitializedCapacity: count) { target, initialized in
-        opened = opens(envelope, key, context, into: target.baseAddress)
-        initialized = opened ? count : 0
+    case true:
+      guard let key, names(envelope, key) else {
+        throw .dataKeyMissing(key: keyID(of: envelope).uuidString.lowercased())
       }
+      // Opened where it lies in a copy: such an array is made much faster than one without content.
+      var body = [UInt8](envelope[bodyOffset..<envelope.count - SecretKey.tagSize])
+      let opened = body.withUnsafeMutableBufferPointer { opens(envelope, key, context, into: $0.baseAddress) }
       guard opened else { throw .altered }
       guard parts.isCompressed else { return Payload(bytes: body, content: parts.content) }
       let expanded = body.withUnsafeBytes { body in
@@ -176,7 +195,7 @@ package enum Envelope {
   }
 
   private struct Parts {
-    var header: Header
+    var isSealed: Bool
     var content: Payload.Content
     var isCompressed: Bool
   }
@@ -193,18 +212,15 @@ package enum Envelope {
     guard form >> 4 <= zstd else {
       throw .malformed("unknown compression \(form >> 4): a newer version wrote it, or it was altered")
     }
-    let header: Header
     switch envelope[0] {
-    case plaintextAlgorithm:
-      header = .plaintext
+    case plaintextAlgorithm: break
     case sealedAlgorithm:
       guard envelope.count >= overhead else {
         throw .malformed("expected at least \(overhead) bytes of a sealed payload, found \(envelope.count)")
       }
-      header = .sealed(keyID: UUID(uuid: envelope.loadUnaligned(fromByteOffset: 2, as: uuid_t.self)))
     default:
       throw .malformed("unknown algorithm \(envelope[0]): a newer version wrote it, or it was altered")
     }
-    return Parts(header: header, content: content, isCompressed: form >> 4 == zstd)
+    return Parts(isSealed: envelope[0] == sealedAlgorithm, content: content, isCompressed: form >> 4 == zstd)
   }
 }

@@ -18,7 +18,7 @@ extension PostgreSQLEventLog {
     }
     let verdicts = try await appender.append(sealed).get()
     if let results = try resultsOfNew(appends, verdicts) { return results }
-    return try await patiently { () throws(AppendError) in try await results(appends, verdicts) }
+    return try await patiently { () throws(AppendError) in try await resultsOfEarlier(appends, verdicts) }
   }
 
   /// Tries again while the server is away, for as long as an append may wait. What it runs only reads.
@@ -60,7 +60,8 @@ extension PostgreSQLEventLog {
       try await AppendCall([AppendRequest(sealed)], inTransaction: true, on: connection, queries).verdicts().get()
     }
     appendsInTransactions.wrappingAdd(1, ordering: .relaxed)
-    return try await results(appends, verdicts[...], inTransaction: true)
+    if let results = try resultsOfNew(appends, verdicts[...]) { return results }
+    return try await resultsOfEarlier(appends, verdicts[...], inTransaction: true)
   }
 
   /// Appends to one stream inside the caller's own transaction; see ``append(_:in:)``.
@@ -84,7 +85,7 @@ extension PostgreSQLEventLog {
     return result
   }
 
-  /// What the caller is told; `nil` where a part was there before.
+  /// What the caller is told of what was appended, or conflicts; `nil` where a part was there before.
   func resultsOfNew(_ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>) throws(AppendError) -> [Appended]? {
     var results: [Appended] = []
     results.reserveCapacity(appends.count)
@@ -101,11 +102,10 @@ extension PostgreSQLEventLog {
     return results.count == appends.count ? results : nil
   }
 
-  /// What the caller is told. A part that was there before is compared with what is asked now.
-  func results(
+  /// What the caller is told of what was there before, after it was compared with what is asked now.
+  func resultsOfEarlier(
     _ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>, inTransaction: Bool = false
   ) async throws(AppendError) -> [Appended] {
-    if let results = try resultsOfNew(appends, verdicts) { return results }
     var results: [Appended] = []
     for (append, verdict) in zip(appends, verdicts) {
       guard case .duplicate(let firstVersion, let streamID) = verdict else {

@@ -85,7 +85,7 @@ final class StreamDirectory: Sendable {
   /// Looks names up in the store.
   func fetchIDs(of streams: [StreamName], _ connection: Connection) async throws(PostgreSQLError) {
     let names = BinaryArray(streams.map(\.description))
-    let rows = try await connection.execute(queries.streamsByName, Parameters(names))
+    let rows = try await connection.send(queries.streamsByName, Parameters(names)).promptRows()
     for row in rows.indices { learn(StreamName(trusted: rows.text(row, 0)), id: rows.int64(row, 1)) }
   }
 

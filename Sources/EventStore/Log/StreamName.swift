@@ -54,15 +54,18 @@ extension String {
     return utf8.withContiguousStorageIfAvailable { $0.contains(where: isControl) } ?? utf8.contains(where: isControl)
   }
 
-  /// (By memcmp: the library's elementsEqual takes sixty times as many instructions for a stream's name.)
+  /// (By memcmp: the library's elementsEqual took a tenth of an append's instructions.)
   func isSameBytes(as other: String) -> Bool {
-    utf8.withContiguousStorageIfAvailable { left in
-      other.utf8.withContiguousStorageIfAvailable { right in
-        left.count == right.count
-          && (left.isEmpty
-            || memcmp(left.baseAddress.unsafelyUnwrapped, right.baseAddress.unsafelyUnwrapped, left.count) == 0)
-      }
-    }.flatMap(\.self) ?? utf8.elementsEqual(other.utf8)
+    other.utf8.withContiguousStorageIfAvailable { isBytes(UnsafeRawBufferPointer($0)) }
+      ?? utf8.elementsEqual(other.utf8)
+  }
+
+  func isBytes(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    utf8.withContiguousStorageIfAvailable { own in
+      guard own.count == bytes.count else { return false }
+      guard let left = own.baseAddress, let right = bytes.baseAddress else { return true }
+      return memcmp(left, right, own.count) == 0
+    } ?? utf8.elementsEqual(bytes)
   }
 }
 

@@ -38,6 +38,10 @@ final class EventDecoder {
   func events(
     _ rows: Rows, lookUp: () async throws(PostgreSQLError) -> ConnectionPool.Lease
   ) async throws(PostgreSQLError) -> [RecordedEvent] {
+    // The rows of one stream lack nothing more than its first.
+    var first = OpenedRows(range: 0..<min(1, rows.count))
+    opener.noteUnknown(rows, first.range, &first)
+    _ = recall([first])
     let count = max(1, min(Self.cores, rows.count / Self.rowsWorthATask))
     var parts = (0..<count).map { OpenedRows(range: $0 * rows.count / count..<($0 + 1) * rows.count / count) }
     parts = await opened(rows, parts)
@@ -46,9 +50,7 @@ final class EventDecoder {
       parts = await opened(rows, parts)
       precondition(parts.allSatisfy { $0.events.count == $0.range.count }, "a row was passed over")
     }
-    // What a scan over many streams met is not kept for ever.
-    if opener.names.count > 50_000 { opener.names = [:] }
-    if opener.keys.count > 50_000 { opener.keys = [:] }
+    opener.forgetMany()
     var events = parts[0].events
     if parts.count > 1 {
       events.reserveCapacity(rows.count)
@@ -81,29 +83,37 @@ final class EventDecoder {
     }
   }
 
+  /// Gives the opener what this process has met of the names and keys that the parts stopped for.
+  ///
+  /// - Returns: The others.
+  private func recall(_ parts: [OpenedRows]) -> (streams: [Int64], keys: [UUID]) {
+    var streams: [Int64] = []
+    for id in parts.reduce(into: Set(), { $0.formUnion($1.unknownStreams) }) {
+      if let name = directory.name(of: id) { opener.learn(name, of: id) } else { streams.append(id) }
+    }
+    var ids: [UUID] = []
+    for id in parts.reduce(into: Set(), { $0.formUnion($1.unknownKeys) }) {
+      if let key = keys.key(id) { opener.learn(key, of: id) } else { ids.append(id) }
+    }
+    return (streams, ids)
+  }
+
   /// Finds the names and keys that the parts stopped for.
   private func meet(
     _ parts: [OpenedRows], _ lookUp: () async throws(PostgreSQLError) -> ConnectionPool.Lease
   ) async throws(PostgreSQLError) {
-    var streams: [Int64] = []
-    for id in parts.reduce(into: Set(), { $0.formUnion($1.unknownStreams) }) {
-      if let name = directory.name(of: id) { opener.names[id] = name } else { streams.append(id) }
-    }
-    var ids: [UUID] = []
-    for id in parts.reduce(into: Set(), { $0.formUnion($1.unknownKeys) }) {
-      if let key = keys.key(id) { opener.keys[id] = key } else { ids.append(id) }
-    }
+    let (streams, ids) = recall(parts)
     guard !streams.isEmpty || !ids.isEmpty else { return }
     let lease = try await lookUp()
     // Both at once.
     let names = streams.isEmpty ? nil : directory.askForNames(of: streams, lease.connection)
     let found = ids.isEmpty ? nil : keys.ask(for: ids, lease.connection)
     if let names {
-      opener.names.merge(directory.learnNames(try await names.rows())) { $1 }
+      for (id, name) in directory.learnNames(try await names.promptRows()) { opener.learn(name, of: id) }
       // A stream's row cannot be deleted; if someone did, its events are still shown.
-      for id in streams where opener.names[id] == nil { opener.names[id] = StreamName(trusted: "unknown-\(id)") }
+      for id in streams where !opener.knows(stream: id) { opener.learn(StreamName(trusted: "unknown-\(id)"), of: id) }
     }
-    if let found { opener.keys.merge(keys.learn(try await found.rows(), ids)) { $1 } }
+    if let found { for (id, key) in keys.learn(try await found.promptRows(), ids) { opener.learn(key, of: id) } }
   }
 }
 

@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import PostgreSQL
+internal import Synchronization
 
 /// Some consecutive rows of a page, on their way to events.
 struct OpenedRows: Sendable {
@@ -13,14 +14,34 @@ struct OpenedRows: Sendable {
 
 /// Opens events whose streams' names and keys are at hand. A copy on another thread does as well.
 struct EventOpener: Sendable {
+  private final class KnownStream: Sendable {
+    let name: StreamName
+    /// Its latest event's: most often the next one's too.
+    let key = Mutex<DataKey?>(nil)
+
+    init(name: StreamName) { self.name = name }
+  }
+
   let plaintextCategories: PlaintextCategories
-  var names: [Int64: StreamName] = [:]
-  var keys: [UUID: Result<DataKey, PayloadError>] = [:]
+  private var streams: [Int64: KnownStream] = [:]
+  private var keys: [UUID: Result<DataKey, PayloadError>] = [:]
   private var types: [String] = []
 
   private typealias Column = EventDecoder.Column
 
   init(plaintextCategories: PlaintextCategories) { self.plaintextCategories = plaintextCategories }
+
+  func knows(stream id: Int64) -> Bool { streams[id] != nil }
+
+  mutating func learn(_ name: StreamName, of id: Int64) { streams[id] = KnownStream(name: name) }
+
+  mutating func learn(_ key: Result<DataKey, PayloadError>, of id: UUID) { keys[id] = key }
+
+  /// What a scan over many streams met is not kept for ever.
+  mutating func forgetMany() {
+    if streams.count > 50_000 { streams = [:] }
+    if keys.count > 50_000 { keys = [:] }
+  }
 
   /// Goes on with some rows; stops at one whose name or key is not at hand, and notes all that the rest lacks.
   mutating func open(_ rows: Rows, _ part: inout OpenedRows) {
@@ -34,13 +55,14 @@ struct EventOpener: Sendable {
     }
   }
 
-  private func noteUnknown(_ rows: Rows, _ range: Range<Int>, _ part: inout OpenedRows) {
+  /// Notes what the opener lacks for some of the rows.
+  func noteUnknown(_ rows: Rows, _ range: Range<Int>, _ part: inout OpenedRows) {
     // Often many rows in a row are of one stream and one key.
     var lastStream: Int64?
     var lastKey: UUID?
     for row in range {
       let stream = rows.int64(row, Column.streamID)
-      if stream != lastStream, names[stream] == nil { part.unknownStreams.insert(stream) }
+      if stream != lastStream, streams[stream] == nil { part.unknownStreams.insert(stream) }
       lastStream = stream
       guard case .sealed(let id)? = try? Envelope.header(of: rows.bytes(row, Column.data)), id != lastKey else {
         continue
@@ -54,13 +76,15 @@ struct EventOpener: Sendable {
   private mutating func event(_ rows: Rows, _ row: Int) -> RecordedEvent? {
     let streamID = rows.int64(row, Column.streamID)
     let data = rows.bytes(row, Column.data)
-    guard let stream = names[streamID] else { return nil }
-    let header = Result { () throws(PayloadError) in try Envelope.header(of: data) }
+    guard let stream = streams[streamID] else { return nil }
     var keyID: UUID?
     var key: Result<DataKey, PayloadError>?
-    if case .success(.sealed(let id)) = header {
+    if let usual = stream.key.withLock({ $0 }), Envelope.isSealed(data, with: usual) {
+      (keyID, key) = (usual.id, .success(usual))
+    } else if case .sealed(let id)? = try? Envelope.header(of: data) {
       guard let known = keys[id] else { return nil }
       (keyID, key) = (id, known)
+      if case .success(let key) = known { stream.key.withLock { $0 = key } }
     }
     let id = rows.uuid(row, Column.eventID)
     let type = rows.bytes(row, Column.type)
@@ -68,16 +92,16 @@ struct EventOpener: Sendable {
     let occurredAt = rows.isNull(row, Column.occurredAt) ? nil : rows.int64(row, Column.occurredAt)
     let hasMetadata = !rows.isNull(row, Column.metadata)
     let metadata = rows.bytes(row, Column.metadata)
-    var name = stream.description
+    var name = stream.name.description
     let payload = name.withUTF8 { stream in
       self.payload(
-        data, header, key,
+        data, key,
         EnvelopeContextView(
           eventID: id, stream: UnsafeRawBufferPointer(stream), type: type, schemaVersion: schemaVersion,
           metadata: hasMetadata ? metadata : nil, occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
     }
     return RecordedEvent(
-      id: id, stream: stream, version: Int(rows.int64(row, Column.version)),
+      id: id, stream: stream.name, version: Int(rows.int64(row, Column.version)),
       position: Position(rows.int64(row, Column.position)), type: interned(type), schemaVersion: schemaVersion,
       recordedAt: Date(microsecondsSince2000: rows.int64(row, Column.recordedAt)),
       occurredAt: occurredAt.map { Date(microsecondsSince2000: $0) },
@@ -86,11 +110,12 @@ struct EventOpener: Sendable {
   }
 
   private func payload(
-    _ data: UnsafeRawBufferPointer, _ header: Result<Envelope.Header, PayloadError>,
-    _ key: Result<DataKey, PayloadError>?, _ context: EnvelopeContextView
+    _ data: UnsafeRawBufferPointer, _ key: Result<DataKey, PayloadError>?, _ context: EnvelopeContextView
   ) -> Result<Payload, PayloadError> {
     do throws(PayloadError) {
-      if case .plaintext = try header.get() { try plaintextCategories.check(stream: context.stream) }
+      if key == nil, case .plaintext = try Envelope.header(of: data) {
+        try plaintextCategories.check(stream: context.stream)
+      }
       return .success(try Envelope.open(data, key: try key?.get(), context: context))
     } catch {
       return .failure(error)
@@ -100,10 +125,7 @@ struct EventOpener: Sendable {
   /// The type as a string, without making one for every event.
   private mutating func interned(_ bytes: UnsafeRawBufferPointer) -> String {
     for index in types.indices {
-      let isSame = types[index].utf8.withContiguousStorageIfAvailable { candidate in
-        candidate.count == bytes.count && bytes.elementsEqual(candidate)
-      }
-      if isSame == true { return types[index] }
+      if types[index].isBytes(bytes) { return types[index] }
     }
     let type = String(decoding: bytes, as: UTF8.self)
     if types.count >= 16 { types.removeFirst() }

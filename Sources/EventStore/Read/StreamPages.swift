@@ -14,6 +14,8 @@ final class StreamPages: EventPageSource {
     case finished
   }
   private var progress = Progress.notStarted
+  /// Nearly always the only one.
+  private var isFirstPage = true
   private var left: Int
 
   init(_ log: PostgreSQLEventLog, _ stream: StreamName, _ range: StreamRange) {
@@ -36,7 +38,8 @@ final class StreamPages: EventPageSource {
   private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
     if case .notStarted = progress { try await start() }
     while case .reading(let lease, let entry, let pending) = progress {
-      let rows = try await pending.rows()
+      let rows = isFirstPage ? try await pending.promptRows() : try await pending.rows()
+      isFirstPage = false
       // A bound in time is looked at here, so how many of these rows count is known only below.
       let isLast = rows.count < pageSize || (range.until == nil && rows.count == left)
       if range.until == nil { left -= rows.count }
@@ -44,6 +47,8 @@ final class StreamPages: EventPageSource {
         progress = .finished
       } else {
         send(lease, entry, after: Int(rows.int64(rows.count - 1, EventDecoder.Column.version)))
+        // It comes in while this page is opened.
+        lease.connection.returnToReactor()
       }
       guard rows.count > 0 else { break }
       // An append that expects what was read need not look for it again.

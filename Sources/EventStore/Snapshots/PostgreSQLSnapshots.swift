@@ -23,10 +23,11 @@ struct PostgreSQLSnapshots: SnapshotStore {
       guard let entry = try await log.directory.entry(of: stream, lease.connection) else { return nil }
       var bound = version
       while bound > 0 {
-        let rows = try await lease.connection.execute(
+        let rows = try await lease.connection.send(
           log.queries.latestSnapshot,
           Parameters(
-            entry.id, shape.stateType, Int32(shape.schemaVersion), Bytea(shape.fingerprint), bound, time))
+            entry.id, shape.stateType, Int32(shape.schemaVersion), Bytea(shape.fingerprint), bound, time)
+        ).promptRows()
         guard !rows.isEmpty else { return nil }
         if let snapshot = try await opened(rows, stream, shape, lease.connection) { return snapshot }
         // That one is damaged, or its key is gone: perhaps an older one will do.
