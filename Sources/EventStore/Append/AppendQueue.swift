@@ -2,17 +2,17 @@ internal import DequeModule
 
 /// Which appends travel together, and when: the pure part of the appender, without I/O.
 ///
-/// Appends wait here while all lanes are busy; a lane that becomes free takes as many as fit. Where few wait, a lane
-/// that has told its callers gives them a moment to come back: else they and the few take turns, in twice as many
-/// batches. A stream is in one lane at a time, so that this process never waits for itself in the database, and keeps
-/// the order in which its appends came. In a batch a stream has one append, or several that expect any version.
+/// The fewer batches, the less an event costs: so all that come at about the same time go together, on one lane, which
+/// gives callers whom it has told a moment to come back. From ``Limits/eventsForFurtherLane`` on they are divided among
+/// lanes, evenly: one works while another waits for the disk. A stream is in one lane at a time, so that this process
+/// never waits for itself in the database, and keeps the order in which its appends came. In a batch a stream has one
+/// append, or several that expect any version.
 struct AppendQueue {
   struct Limits: Sendable {
     /// Connections that append at the same time.
     var lanes = 2
-    /// A further lane is used when so many events wait, and as many as are under way, or twice as many as those: else
-    /// they wait for the lane in use and make one larger batch, which costs less. A lane gathers no more than these.
-    var eventsForFurtherLane = 16
+    /// A further lane is used where each then has so many of the events that wait or are under way at once.
+    var eventsForFurtherLane = 24
     /// So many events do not wait for others, whatever is under way.
     var eventsForAnyLane = 128
     /// Events in one call, unless a single append has more.
@@ -24,6 +24,7 @@ struct AppendQueue {
   struct Batch: Sendable {
     let lane: Int
     let requests: [AppendRequest]
+    let events: Int
     /// Whether its caller is alone, and has been for a while: then it may wait for the server on its own thread.
     let isAlone: Bool
   }
@@ -47,6 +48,9 @@ struct AppendQueue {
   private var eventsInFlight = 0
   private var gathering: Gathering?
   private var returning = ReturningCallers()
+  private var eventsAtOnce = MostOfLate()
+  /// Their batches take so long that nobody is to wait for them.
+  private var overdueLanes: Set<Int> = []
   /// Batches until a caller counts as alone.
   private var company = 0
   private static let companyAfterMeeting = 256
@@ -66,6 +70,7 @@ struct AppendQueue {
     let hadGathered = hasGathered
     waiting.append(request)
     eventsWaiting += request.eventCount
+    eventsAtOnce.see(eventsWaiting + eventsInFlight)
     return hadGathered || !hasGathered ? nil : gathering?.lane
   }
 
@@ -82,11 +87,14 @@ struct AppendQueue {
 
   /// The next batch, if a lane is free and something can go.
   mutating func takeBatch() -> Batch? {
-    guard gathering == nil, eventsWaiting > 0, eventsWaiting >= eventsForNextLane, let lane = freeLanes.last else {
-      return nil
-    }
+    guard gathering == nil, eventsWaiting > 0, let lane = freeLanes.last else { return nil }
+    eventsAtOnce.see(eventsWaiting + eventsInFlight)
+    let share = eventsALane
+    // A single event under way is no company: for two callers, two lanes are faster than taking turns.
+    guard eventsInFlight <= 1 || eventsWaiting >= min(share, limits.eventsForAnyLane) else { return nil }
+    let most = min(share, limits.events)
     var taken: [AppendRequest] = []
-    taken.reserveCapacity(min(waiting.count, limits.events))
+    taken.reserveCapacity(min(waiting.count, most))
     var left: Deque<AppendRequest> = []
     /// Streams of this batch that further floating appends may join.
     var floating: Set<Int64> = []
@@ -96,7 +104,7 @@ struct AppendQueue {
     var bytes = 0
     while let request = waiting.popFirst() {
       let fits =
-        taken.isEmpty || (events + request.eventCount <= limits.events && bytes + request.byteCount <= limits.bytes)
+        taken.isEmpty || (events + request.eventCount <= most && bytes + request.byteCount <= limits.bytes)
       guard fits, claim(request, &floating, held) else {
         left.append(request)
         for part in request.parts { held.insert(part.streamKey) }
@@ -117,12 +125,19 @@ struct AppendQueue {
     eventsWaiting -= events
     eventsInFlight += events
     company = max(0, company - 1)
-    return Batch(lane: lane, requests: taken, isAlone: company == 0)
+    eventsAtOnce.next()
+    return Batch(lane: lane, requests: taken, events: events, isAlone: company == 0)
   }
 
-  private var eventsForNextLane: Int {
-    if eventsInFlight <= 1 { return 1 }
-    return min(max(limits.eventsForFurtherLane, eventsInFlight), 2 * eventsInFlight, limits.eventsForAnyLane)
+  /// Of the events that wait or are under way at once, what each lane has that is worth using.
+  private var eventsALane: Int {
+    let lanes = min(max(1, eventsAtOnce.most / limits.eventsForFurtherLane), max(1, limits.lanes))
+    return (eventsAtOnce.most + lanes - 1) / lanes
+  }
+
+  /// A batch takes long: a lock, or a connection that was lost. From now on others do not wait for it.
+  mutating func markOverdue(_ batch: Batch) {
+    if overdueLanes.insert(batch.lane).inserted { eventsInFlight -= batch.events }
   }
 
   /// Takes the streams of a request for a batch, if all are free.
@@ -149,15 +164,14 @@ struct AppendQueue {
   /// - Returns: How long the lane is to wait, at most, for callers to come back; then ``gathered()`` frees it. `nil`: it
   ///   is free.
   mutating func finish(_ batch: Batch, after duration: Duration) -> Duration? {
-    var told = 0
+    let told = batch.events
     for request in batch.requests {
-      told += request.eventCount
       for part in request.parts { streamsInFlight.remove(part.streamKey) }
     }
-    eventsInFlight -= told
+    if overdueLanes.remove(batch.lane) == nil { eventsInFlight -= told }
     // With others under way the lane waits for enough anyway. Who is alone drives no lane that could wait.
     if eventsInFlight == 0, !batch.isAlone {
-      let expected = returning.worthWaitingFor(of: told, besides: eventsWaiting, upTo: limits.eventsForFurtherLane)
+      let expected = returning.worthWaitingFor(of: told, besides: eventsWaiting, upTo: eventsALane)
       if expected > 0 {
         gathering = Gathering(lane: batch.lane, waiting: eventsWaiting, told: told, expected: expected)
         return min(duration / 2, Self.longestGathering)
@@ -179,5 +193,22 @@ struct AppendQueue {
       for: gathering.expected, of: gathering.told, returned: max(0, eventsWaiting - gathering.waiting))
     freeLanes.append(gathering.lane)
     self.gathering = nil
+  }
+}
+
+/// The most of what was seen in the last 8 to 16 batches.
+struct MostOfLate {
+  private var now = 0
+  private var before = 0
+  private var batches = 0
+
+  var most: Int { max(now, before) }
+
+  mutating func see(_ count: Int) { now = max(now, count) }
+
+  mutating func next() {
+    batches += 1
+    guard batches == 8 else { return }
+    (before, now, batches) = (now, 0, 0)
   }
 }

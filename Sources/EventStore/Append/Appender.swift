@@ -68,19 +68,13 @@ final class Appender: Sendable {
   /// A lone caller waits so long for the server on its own thread, one of the pool that all tasks share; then the
   /// reactor takes over. Where that is too short, the next callers do not even try.
   private static let waitOfLoneCaller = Duration.milliseconds(1)
-  private static let waitOfLane = Duration.seconds(3600)
+  /// A lane waits so long on its own thread; then others no longer wait for it.
+  private static let waitOfLane = Duration.milliseconds(100)
 
   /// Appends on the caller's own thread.
   private func runAlone(_ batch: AppendQueue.Batch) async -> AppendRequest.Outcome {
     let start = ContinuousClock.now
-    let lane = lanes[batch.lane]
-    let outcome: AppendRequest.Outcome
-    let call = callAtOnce(batch.requests, on: lane)
-    if let call, let verdicts = call.verdicts(within: Self.waitOfLoneCaller) {
-      outcome = told(batch.requests, verdicts, call.connection)[0]
-    } else {
-      outcome = await run(batch.requests, on: lane, waitingFor: Self.waitOfLoneCaller, call)[0]
-    }
+    let outcome = await outcomes(of: batch, waitingFor: Self.waitOfLoneCaller)[0]
     let duration = start.duration(to: .now)
     let following = queue.withLock { queue in
       if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
@@ -98,7 +92,7 @@ final class Appender: Sendable {
       var batch = first
       while true {
         let start = ContinuousClock.now
-        let outcomes = await self.run(batch.requests, on: self.lanes[batch.lane], waitingFor: Self.waitOfLane)
+        let outcomes = await self.outcomes(of: batch, waitingFor: Self.waitOfLane)
         let duration = start.duration(to: .now)
         // Before they are told: a caller who is alone is to find the lane free.
         var (pause, following) = self.queue.withLock { queue in
@@ -118,6 +112,23 @@ final class Appender: Sendable {
         batch = own
       }
     }
+  }
+
+  /// The outcome of each request of a batch.
+  ///
+  /// - Parameter limit: How long to wait on the calling thread, and others for this batch.
+  private func outcomes(of batch: AppendQueue.Batch, waitingFor limit: Duration) async -> [AppendRequest.Outcome] {
+    let lane = lanes[batch.lane]
+    let call = callAtOnce(batch.requests, on: lane)
+    if let call, let verdicts = call.verdicts(within: limit) {
+      return told(batch.requests, verdicts, call.connection)
+    }
+    let others = queue.withLock { queue in
+        queue.markOverdue(batch)
+      return Self.takeBatches(&queue)
+    }
+    for other in others { drive(other) }
+    return await run(batch.requests, on: lane, waitingFor: limit, call)
   }
 
   /// What can go now that a batch is done. Both its lane and its streams are free again, so it may be several.

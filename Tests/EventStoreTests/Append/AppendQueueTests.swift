@@ -137,25 +137,65 @@ struct AppendQueueTests {
     }
   }
 
-  @Test("a further lane is used only when enough waits, the first one always")
+  @Test("few go together on one lane, many are divided evenly among lanes")
   func furtherLane() throws {
     var queue = AppendQueue(AppendQueue.Limits(lanes: 2, eventsForFurtherLane: 10))
-    queue.enqueue(Self.request("a-1", events: 3))
+    func come(_ numbers: Range<Int>) {
+      for number in numbers { queue.enqueue(Self.request(StreamName(trusted: "a-\(number)"))) }
+    }
+    come(0..<3)
     let first = try Self.batch(&queue)
-    for number in 1...5 { queue.enqueue(Self.request(StreamName(trusted: "b-\(number)"))) }
-    #expect(queue.takeBatch() == nil, "5 wait, fewer than twice 3")
-    queue.enqueue(Self.request("c-1"))
+    come(3..<19)
+    #expect(queue.takeBatch() == nil, "19 at once are too few for two lanes")
+    come(19..<20)
     let second = try Self.batch(&queue)
-    #expect(second.requests.count == 6 && second.lane != first.lane)
-    queue.enqueue(Self.request("d-1"))
+    #expect(second.requests.count == 10 && second.lane != first.lane)
+    come(20..<40)
     #expect(queue.takeBatch() == nil, "all lanes are busy")
     Self.finish(first, &queue)
-    #expect(queue.takeBatch() == nil, "one waits, six are under way")
+    let third = try Self.batch(&queue)
+    #expect(third.requests.count == 20, "of 40 at once")
     Self.finish(second, &queue)
+    #expect(queue.takeBatch() == nil, "7 wait, half of 40 is 20")
+    Self.finish(third, &queue)
+    let fourth = try Self.batch(&queue)
+    #expect(fourth.requests.count == 7)
+    Self.finish(fourth, &queue)
+    #expect(queue.isIdle)
+  }
+
+  @Test("nobody waits for a batch that is overdue")
+  func overdue() throws {
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 2))
+    for number in 0..<5 { queue.enqueue(Self.request(StreamName(trusted: "a-\(number)"))) }
+    let first = try Self.batch(&queue)
+    queue.enqueue(Self.request("b-1"))
+    #expect(queue.takeBatch() == nil)
+    queue.markOverdue(first)
+    queue.markOverdue(first)
+    let second = try Self.batch(&queue)
+    #expect(second.requests.count == 1)
+    Self.finish(second, &queue)
+    queue.enqueue(Self.request("a-1"))
+    #expect(queue.takeBatch() == nil, "its stream is under way")
+    Self.finish(first, &queue)
     let third = try Self.batch(&queue)
     #expect(third.requests.count == 1)
     Self.finish(third, &queue)
     #expect(queue.isIdle)
+  }
+
+  @Test("how many there were at once is forgotten after a while")
+  func mostOfLate() {
+    var most = MostOfLate()
+    most.see(100)
+    var batches = 0
+    while most.most == 100, batches < 1000 {
+      batches += 1
+      most.see(3)
+      most.next()
+    }
+    #expect((8...16).contains(batches) && most.most == 3)
   }
 
   @Test("where few wait, a lane gives its callers a moment to come back, and all go together")
@@ -181,15 +221,15 @@ struct AppendQueueTests {
     #expect(second.requests.count == 13)
 
     // With others under way, or with enough that wait, it does not.
-    _ = come(23..<49)
+    _ = come(23..<59)
     let third = try Self.batch(&queue)
-    #expect(third.requests.count == 26)
+    #expect(third.requests.count == 25)
     let afterSecond = queue.finish(second, after: .seconds(1))
-    _ = come(49..<65)
+    _ = come(59..<80)
     let afterThird = queue.finish(third, after: .seconds(1))
     #expect(afterSecond == nil && afterThird == nil)
     let fourth = try Self.batch(&queue)
-    #expect(fourth.requests.count == 16)
+    #expect(fourth.requests.count == 29)
   }
 
   @Test("callers who do not come back are soon not waited for, and tried again now and then")

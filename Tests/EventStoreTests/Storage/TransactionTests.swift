@@ -1,5 +1,6 @@
 import FoundationEssentials
 import PostgreSQL
+import Synchronization
 import TestSupport
 import Testing
 
@@ -47,6 +48,32 @@ struct TransactionTests {
       try await log.append([.sample("c")], to: "order-1", expecting: .any)
       let read = try await TestDatabase.required.withLog { try await $0.read("order-1").collect() }
       #expect(try read.map { try $0.payload.get() } == [EventData.sample("c").payload])
+    }
+  }
+
+  @Test("an append that waits for another's transaction does not hold up appends to other streams")
+  func blocked() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      // Who makes a category keeps others from making it too, until it is committed.
+      try await log.append([.sample("a")], to: "order-0", expecting: .noStream)
+      let waiting = Mutex<Task<Appended, any Error>?>(nil)
+      try await log.withTransaction { (transaction: borrowing Transaction) in
+        try await log.append([.sample("a")], to: "order-1", expecting: .noStream, in: transaction)
+        let blocked = Task { try await log.append(EventData.samples(3), to: "order-1", expecting: .any) }
+        waiting.withLock { $0 = blocked }
+        var seen = 0
+        while seen == 0 {
+          try await Task.sleep(for: .milliseconds(5))
+          seen = try await database.number(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        }
+        for version in 0..<5 { try await log.append([.sample("b")], to: "order-2", expecting: .exact(version)) }
+        #expect(try await log.read("order-1").collect().isEmpty)
+      }
+      let appended = try await waiting.withLock { $0 }?.value
+      #expect(appended?.firstVersion == 2 && appended?.version == 4)
+      #expect(try await log.read("order-2").collect().count == 5)
     }
   }
 
