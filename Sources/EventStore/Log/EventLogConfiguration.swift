@@ -12,7 +12,8 @@ public struct EventLogConfiguration: Sendable {
   public var plaintextCategories: Set<String> = []
   /// A larger payload is refused, in bytes.
   public var maximumPayloadBytes = 16 << 20
-  /// Connections that append at the same time: each carries one batch.
+  /// Connections that append at the same time, at most: each carries one batch. A further one is used from 48 events at
+  /// once on, for each 24 of them; or where a batch is held up by a lock.
   public var appendLanes = 2
   /// How long an append is tried again while the server is away, before its caller is told.
   public var appendPatience: Duration = .seconds(10)
