@@ -124,7 +124,7 @@ final class Appender: Sendable {
       return told(batch.requests, verdicts, call.connection)
     }
     let others = queue.withLock { queue in
-        queue.markOverdue(batch)
+      queue.markOverdue(batch)
       return Self.takeBatches(&queue)
     }
     for other in others { drive(other) }
