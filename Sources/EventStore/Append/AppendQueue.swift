@@ -170,7 +170,7 @@ struct AppendQueue {
     }
     if overdueLanes.remove(batch.lane) == nil { eventsInFlight -= told }
     // With others under way the lane waits for enough anyway. Who is alone drives no lane that could wait.
-    if eventsInFlight == 0, !batch.isAlone {
+    if eventsInFlight == 0, gathering == nil, !batch.isAlone {
       let expected = returning.worthWaitingFor(of: told, besides: eventsWaiting, upTo: eventsALane)
       if expected > 0 {
         gathering = Gathering(lane: batch.lane, waiting: eventsWaiting, told: told, expected: expected)

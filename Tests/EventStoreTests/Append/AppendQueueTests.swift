@@ -185,6 +185,31 @@ struct AppendQueueTests {
     #expect(queue.isIdle)
   }
 
+  @Test("a batch that was overdue ends while another lane waits for its callers: both lanes are free afterwards")
+  func overdueAndGathering() throws {
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 2))
+    func come(_ category: String, _ count: Int) {
+      for number in 0..<count { queue.enqueue(Self.request(StreamName(trusted: "\(category)-\(number)"))) }
+    }
+    come("a", 5)
+    let first = try Self.batch(&queue)
+    queue.markOverdue(first)
+    come("b", 5)
+    let second = try Self.batch(&queue)
+    let pause = queue.finish(second, after: .milliseconds(1))
+    #expect(pause != nil)
+    let afterFirst = queue.finish(first, after: .seconds(1))
+    #expect(afterFirst == nil)
+    come("c", 5)
+    #expect(queue.takeBatch() == nil, "a lane waits for its callers")
+    queue.gathered()
+    let third = try Self.batch(&queue)
+    queue.markOverdue(third)
+    come("d", 5)
+    let fourth = try Self.batch(&queue)
+    #expect(fourth.lane != third.lane)
+  }
+
   @Test("how many there were at once is forgotten after a while")
   func mostOfLate() {
     var most = MostOfLate()
@@ -291,6 +316,8 @@ struct AppendQueueTests {
     /// What was put in and has not come out.
     var expected: [AppendRequest] = []
     var inFlight: [AppendQueue.Batch] = []
+    /// The lanes of those that take long.
+    var overdue: Set<Int> = []
     /// The lane that waits for callers.
     var gathering: Int?
     var done = 0
@@ -317,7 +344,11 @@ struct AppendQueueTests {
     }
 
     func step() {
-      switch Int.random(in: 0..<10, using: &numbers) {
+      switch Int.random(in: 0..<11, using: &numbers) {
+      case 10 where !inFlight.isEmpty:
+        let batch = inFlight[Int.random(in: 0..<inFlight.count, using: &numbers)]
+        queue.markOverdue(batch)
+        overdue.insert(batch.lane)
       case 0..<5 where entered < 400:
         let count = Int.random(in: 0..<4, using: &numbers) == 0 ? 2 : 1
         let streams = Set(
@@ -353,8 +384,9 @@ struct AppendQueueTests {
     }
 
     func finish(_ batch: AppendQueue.Batch) {
+      overdue.remove(batch.lane)
       if let pause = queue.finish(batch, after: .milliseconds(20)) {
-        #expect(pause == .milliseconds(1) && gathering == nil && inFlight.isEmpty)
+        #expect(pause == .milliseconds(1) && gathering == nil && inFlight.allSatisfy { overdue.contains($0.lane) })
         gathering = batch.lane
       }
       done += batch.requests.count
