@@ -56,10 +56,12 @@ extension EmbeddedCluster {
   /// the same, but looks for the server only every 100 ms.
   private func launch(_ server: PostgreSQLInstallation, as account: ServerAccount) async throws -> Int32 {
     let script = #"umask 077; log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1 & echo $!"#
-    let line = account.prefix + [server.server.string, "-D", files.data.string]
-    // The namespace is entered behind the shell, so that the log is opened by this account.
-    var shell = ServerCommand("/bin/sh", ["-c", script, "sh", files.log.string] + line, in: directory)
-    if case .account = account { shell.account = account }
+    var line = [server.server.string, "-D", files.data.string]
+    // The log is opened by whom the directory belongs to: the shell enters the account, but not the namespace.
+    var outer = ServerAccount.current
+    if case .account = account { outer = account } else { line = account.prefix + line }
+    let shell = ServerCommand(
+      "/bin/sh", ["-c", script, "sh", files.log.string] + line, as: outer, in: directory)
     let output = try await shell.output(detached: true)
     guard let pid = Int32(output.prefix { $0.isNumber }) else {
       throw EmbeddedClusterError.commandFailed(

@@ -40,10 +40,15 @@ enum ServerAccount: Sendable, Hashable {
   }
 
   /// What stands in front of a command line to run it under this account.
+  ///
+  /// (Not the options of Subprocess, whose child would change its account itself, between fork and exec: there glibc waits
+  /// for threads of its parent that were just being made, for ever, with the parent's locks in hand.)
   var prefix: [String] {
     switch self {
+    case .current: []
     case .userNamespace: ["unshare", "-U"]
-    case .current, .account: []
+    case .account(let user, let group, _):
+      ["setpriv", "--reuid", "\(user)", "--regid", "\(group)", "--clear-groups", "--"]
     }
   }
 

@@ -28,11 +28,6 @@ struct ServerCommand {
     let line = account.prefix + [program.string] + arguments
     var options = PlatformOptions()
     options.createSession = detached
-    if case .account(let user, let group, _) = account {
-      options.userID = user
-      options.groupID = group
-      options.supplementaryGroups = []
-    }
     let result: ExecutionResult<Void, StringOutput<UTF8>, StringOutput<UTF8>>
     do {
       result = try await Subprocess.run(
