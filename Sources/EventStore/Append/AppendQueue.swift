@@ -49,7 +49,7 @@ struct AppendQueue {
   private var gathering: Gathering?
   private var returning = ReturningCallers()
   private var eventsAtOnce = MostOfLate()
-  /// Their batches take so long that nobody is to wait for them.
+  /// Nobody is to wait for their batches: see ``markOverdue(_:)``.
   private var overdueLanes: Set<Int> = []
   /// Batches until a caller counts as alone.
   private var company = 0
@@ -88,7 +88,6 @@ struct AppendQueue {
   /// The next batch, if a lane is free and something can go.
   mutating func takeBatch() -> Batch? {
     guard gathering == nil, eventsWaiting > 0, let lane = freeLanes.last else { return nil }
-    eventsAtOnce.see(eventsWaiting + eventsInFlight)
     let share = eventsALane
     // A single event under way is no company: for two callers, two lanes are faster than taking turns.
     guard eventsInFlight <= 1 || eventsWaiting >= min(share, limits.eventsForAnyLane) else { return nil }
@@ -125,17 +124,18 @@ struct AppendQueue {
     eventsWaiting -= events
     eventsInFlight += events
     company = max(0, company - 1)
-    eventsAtOnce.next()
+    eventsAtOnce.next(from: eventsWaiting + eventsInFlight)
     return Batch(lane: lane, requests: taken, events: events, isAlone: company == 0)
   }
 
   /// Of the events that wait or are under way at once, what each lane has that is worth using.
   private var eventsALane: Int {
-    let lanes = min(max(1, eventsAtOnce.most / limits.eventsForFurtherLane), max(1, limits.lanes))
+    let lanes = max(1, min(eventsAtOnce.most / limits.eventsForFurtherLane, limits.lanes))
     return (eventsAtOnce.most + lanes - 1) / lanes
   }
 
-  /// A batch takes long: a lock, or a connection that was lost. From now on others do not wait for it.
+  /// A batch takes long: a lock, a connection that was lost, a conflict that has to be looked into. From now on others do
+  /// not wait for it.
   mutating func markOverdue(_ batch: Batch) {
     if overdueLanes.insert(batch.lane).inserted { eventsInFlight -= batch.events }
   }
@@ -193,22 +193,5 @@ struct AppendQueue {
       for: gathering.expected, of: gathering.told, returned: max(0, eventsWaiting - gathering.waiting))
     freeLanes.append(gathering.lane)
     self.gathering = nil
-  }
-}
-
-/// The most of what was seen in the last 8 to 16 batches.
-struct MostOfLate {
-  private var now = 0
-  private var before = 0
-  private var batches = 0
-
-  var most: Int { max(now, before) }
-
-  mutating func see(_ count: Int) { now = max(now, count) }
-
-  mutating func next() {
-    batches += 1
-    guard batches == 8 else { return }
-    (before, now, batches) = (now, 0, 0)
   }
 }

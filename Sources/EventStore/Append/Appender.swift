@@ -68,7 +68,7 @@ final class Appender: Sendable {
   /// A lone caller waits so long for the server on its own thread, one of the pool that all tasks share; then the
   /// reactor takes over. Where that is too short, the next callers do not even try.
   private static let waitOfLoneCaller = Duration.milliseconds(1)
-  /// A lane waits so long on its own thread; then others no longer wait for it.
+  /// A lane waits so long on its own thread; then others no longer wait for its batch.
   private static let waitOfLane = Duration.milliseconds(100)
 
   /// Appends on the caller's own thread.
