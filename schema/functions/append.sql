@@ -1,5 +1,5 @@
 -- append: adds events to streams; every append of the call gets its own verdict as data, never as an exception.
--- It looks where each stream is. A caller who has seen that takes append_event or append_events, and comes here when
+-- It looks where each stream is. A caller who has seen that takes append_event or append_placed, and comes here when
 -- those say that someone was there before.
 --
 -- One entry an append (the events of one caller for one stream); ordered by stream id, so that two calls wait for

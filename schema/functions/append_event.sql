@@ -1,4 +1,4 @@
--- append_event: append_events for a single event that is a transaction of its own: it needs neither arrays nor a
+-- append_event: append_placed for a single event that is a transaction of its own: it needs neither arrays nor a
 -- sub-transaction, and takes half the time.
 --
 -- Returns the position. Raises unique_violation when the version is taken: ON CONFLICT would say so quietly, but inserts

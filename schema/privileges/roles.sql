@@ -37,7 +37,7 @@ BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = writer) THEN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.append TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.append_event TO %I', store, writer);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.append_events TO %I', store, writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.append_placed TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.stream_ids TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.register_master_key TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.save_snapshot TO %I', store, writer);

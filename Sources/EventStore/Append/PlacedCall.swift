@@ -2,7 +2,7 @@ internal import FoundationEssentials
 internal import PostgreSQL
 
 /// A call that appends events at versions which this process has seen to be free: a plain insert, which finds whoever
-/// was there before. See schema/functions/append_events.sql and append_event.sql.
+/// was there before. See schema/functions/append_placed.sql and append_event.sql.
 struct PlacedCall {
   private let appends: [SealedAppend]
   /// How they travel, as indices of `appends`.
@@ -43,7 +43,7 @@ struct PlacedCall {
 
   func send(on connection: Connection, _ queries: Queries) -> PendingResult {
     if isSingle { return connection.send(queries.appendEvent, single(appends[0], appends[0].events[0])) }
-    return connection.send(queries.appendEvents, parameters)
+    return connection.send(queries.appendPlaced, parameters)
   }
 
   /// Whether a failure of the call says that someone was there before, so that nothing was appended.
@@ -98,14 +98,13 @@ struct PlacedCall {
   /// The verdicts, in the order in which the appends were given, without positions where they were interleaved; `nil`
   /// where someone was there before, so that nothing was appended.
   func verdicts(_ rows: Rows) -> [Verdict]? {
-    guard !rows.isNull(0, 0) else { return nil }
+    guard !rows.isNull(rows.count - 1, 0) else { return nil }
     if isSingle { return [verdict(0, [Position(rows.int64(0, 0))])] }
-    let positions = rows.int64Array(0, 0)
     var verdicts = [Verdict](repeating: .refusedWithGroup, count: appends.count)
     var next = 0
     func take(_ append: Int) {
       let end = next + appends[append].events.count
-      verdicts[append] = verdict(append, positions[next..<end].map(Position.init))
+      verdicts[append] = verdict(append, (next..<end).map { Position(rows.int64($0, 0)) })
       next = end
     }
     switch order {

@@ -7,7 +7,7 @@ final class Queries: Sendable {
   let registerMasterKey: Statement
   let append: Statement
   let appendEvent: Statement
-  let appendEvents: Statement
+  let appendPlaced: Statement
   let horizon: Statement
   let streamsByName: Statement
   let streamsByID: Statement
@@ -37,7 +37,7 @@ final class Queries: Sendable {
     registerMasterKey = statement(SQL.`queries/register_master_key`)
     append = statement(SQL.`queries/append`)
     appendEvent = statement(SQL.`queries/append_event`)
-    appendEvents = statement(SQL.`queries/append_events`)
+    appendPlaced = statement(SQL.`queries/append_placed`)
     horizon = statement(SQL.`queries/horizon`)
     streamsByName = statement(SQL.`queries/streams_by_name`)
     streamsByID = statement(SQL.`queries/streams_by_id`)

@@ -1,4 +1,4 @@
--- append_events: appends many events of many streams at versions that the caller has seen to be free: the version before
+-- append_placed: appends many events of many streams at versions that the caller has seen to be free: the version before
 -- the first of each stream's was seen committed, and the rest follow without a gap. As events are never removed nothing
 -- needs to be looked up, and UNIQUE (stream_id, version) finds whoever was there before.
 --
@@ -7,17 +7,16 @@
 --
 -- Names are as in append_event.
 --
--- Returns the positions, in the same order; null, and nothing is appended, when any version is taken: append says which.
-CREATE OR REPLACE FUNCTION :"schema".append_events(
+-- Returns the positions, in the same order. When any version is taken nothing is appended, and the last row is null,
+-- whatever rows are before it: append says which.
+CREATE OR REPLACE FUNCTION :"schema".append_placed(
   stream_ids bigint[], versions bigint[], event_ids uuid[], types text[], schema_versions integer[],
   occurred_at timestamptz[], metadata bytea[], data bytea[]
 )
-RETURNS bigint[]
+RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 AS $$
 #variable_conflict use_variable
-DECLARE
-  positions bigint[];
 BEGIN
   -- Announce, as append does.
   IF pg_catalog.pg_advisory_xact_lock_shared(
@@ -26,20 +25,19 @@ BEGIN
          coalesce(pg_catalog.pg_sequence_last_value(':"schema".events_position_seq'), 0))) IS NULL THEN
     NULL;
   END IF;
-  WITH appended AS (
+  -- Arrays are unnested in the select list: as functions in FROM each would be written into a store of rows of its own.
+  RETURN QUERY
     INSERT INTO :"schema".events (stream_id, version, occurred_at, event_id, schema_version, shard, unplaced, type,
                                   metadata, data)
     SELECT e.stream_id, e.version, e.occurred_at, e.event_id, e.schema_version,
            pg_catalog.int8and(e.stream_id, 255)::smallint, false, e.type, e.metadata, e.data
-      FROM ROWS FROM (pg_catalog.unnest(stream_ids), pg_catalog.unnest(versions), pg_catalog.unnest(event_ids),
-                      pg_catalog.unnest(types), pg_catalog.unnest(schema_versions), pg_catalog.unnest(occurred_at),
-                      pg_catalog.unnest(metadata), pg_catalog.unnest(data))
+      FROM (SELECT pg_catalog.unnest(stream_ids), pg_catalog.unnest(versions), pg_catalog.unnest(event_ids),
+                   pg_catalog.unnest(types), pg_catalog.unnest(schema_versions), pg_catalog.unnest(occurred_at),
+                   pg_catalog.unnest(metadata), pg_catalog.unnest(data))
            AS e (stream_id, version, event_id, type, schema_version, occurred_at, metadata, data)
-    RETURNING position
-  )
-  SELECT pg_catalog.array_agg(position) INTO positions FROM appended;
-  RETURN positions;
+    RETURNING position;
 EXCEPTION WHEN unique_violation THEN
-  RETURN NULL;
+  -- The rows from before stay in the result.
+  RETURN NEXT NULL;
 END
 $$;
