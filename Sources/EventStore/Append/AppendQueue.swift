@@ -63,15 +63,16 @@ struct AppendQueue {
 
   var isIdle: Bool { waiting.isEmpty && streamsInFlight.isEmpty }
 
-  /// - Returns: The lane that has waited for this one: it is to be woken.
+  /// - Returns: A lane that waited for callers, of whom this was the last. It is free now.
   @discardableResult
   mutating func enqueue(_ request: AppendRequest) -> Int? {
     if eventsInFlight > 0 || !waiting.isEmpty { company = Self.companyAfterMeeting }
-    let hadGathered = hasGathered
     waiting.append(request)
     eventsWaiting += request.eventCount
     eventsAtOnce.see(eventsWaiting + eventsInFlight)
-    return hadGathered || !hasGathered ? nil : gathering?.lane
+    guard let gathering, eventsWaiting >= gathering.waiting + gathering.expected else { return nil }
+    endGathering()
+    return gathering.lane
   }
 
   /// The caller who was alone has waited in vain: for some batches nobody counts as alone.
@@ -161,8 +162,8 @@ struct AppendQueue {
   /// Frees the lane and the streams of a batch, whose callers are to be told now.
   ///
   /// - Parameter duration: How long it took.
-  /// - Returns: How long the lane is to wait, at most, for callers to come back; then ``gathered()`` frees it. `nil`: it
-  ///   is free.
+  /// - Returns: How long the lane is to wait, at most, for callers to come back; then ``endGathering()`` frees it. `nil`:
+  ///   it is free.
   mutating func finish(_ batch: Batch, after duration: Duration) -> Duration? {
     let told = batch.events
     for request in batch.requests {
@@ -183,15 +184,16 @@ struct AppendQueue {
 
   private static let longestGathering = Duration.milliseconds(1)
 
-  /// Whether all that were waited for have come.
-  var hasGathered: Bool { gathering.map { eventsWaiting >= $0.waiting + $0.expected } ?? true }
-
-  /// The lane that waited for callers is free: they came, or it was long enough.
-  mutating func gathered() {
-    guard let gathering else { return }
+  /// The lane that waited for callers waits no longer.
+  ///
+  /// - Returns: `false` where the last of them had come already.
+  @discardableResult
+  mutating func endGathering() -> Bool {
+    guard let gathering else { return false }
     returning.waited(
       for: gathering.expected, of: gathering.told, returned: max(0, eventsWaiting - gathering.waiting))
     freeLanes.append(gathering.lane)
     self.gathering = nil
+    return true
   }
 }

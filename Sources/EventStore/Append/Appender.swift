@@ -22,12 +22,6 @@ final class Appender: Sendable {
   /// Called after each commit.
   private let onCommit: @Sendable (Connection) -> Void
 
-  /// A connection that is kept, and used by one task at a time.
-  private final class Lane: Sendable {
-    let lease = Mutex<ConnectionPool.Lease?>(nil)
-    let thread = LaneThread()
-  }
-
   init(
     pool: ConnectionPool, queries: Queries, limits: AppendQueue.Limits, patience: Duration, logger: Logger,
     onLoss: @escaping @Sendable () -> Void,
@@ -52,11 +46,13 @@ final class Appender: Sendable {
   func append(_ parts: [SealedAppend]) async -> AppendRequest.Outcome {
     let request = AppendRequest(parts)
     if Task.isCancelled { return .failure(.cancelled) }
-    let (paused, batch) = queue.withLock { queue in (queue.enqueue(request), queue.takeBatch()) }
-    if let paused { lanes[paused].thread.endPause() }
-    if let batch {
-      if batch.isAlone { return await runAlone(batch) }
-      drive(batch)
+    let (gathered, batches) = queue.withLock { queue in (queue.enqueue(request), Self.takeBatches(&queue)) }
+    if let gathered {
+      handOver(batches, to: gathered)
+    } else if let batch = batches.first, batch.isAlone {
+      return await runAlone(batch)
+    } else {
+      for batch in batches { drive(Departure(batch)) }
     }
     return await withTaskCancellationHandler {
       await request.outcome()
@@ -73,53 +69,76 @@ final class Appender: Sendable {
 
   /// Appends on the caller's own thread.
   private func runAlone(_ batch: AppendQueue.Batch) async -> AppendRequest.Outcome {
-    let start = ContinuousClock.now
-    let outcome = await outcomes(of: batch, waitingFor: Self.waitOfLoneCaller)[0]
-    let duration = start.duration(to: .now)
+    let departure = Departure(batch)
+    let outcome = await outcomes(of: departure, waitingFor: Self.waitOfLoneCaller)[0]
+    learn(outcome, of: batch.requests[0])
+    let duration = departure.time.duration(to: .now)
     let following = queue.withLock { queue in
       if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
       // No pause: there is nobody else to come back.
       _ = queue.finish(batch, after: duration)
       return Self.takeBatches(&queue)
     }
-    for next in following { drive(next) }
+    for next in following { drive(Departure(next)) }
     return outcome
   }
 
   /// Drives a lane until nothing waits for it.
-  private func drive(_ first: AppendQueue.Batch) {
-    Task(executorPreference: lanes[first.lane].thread) {
-      var batch = first
-      while true {
-        let start = ContinuousClock.now
-        let outcomes = await self.outcomes(of: batch, waitingFor: Self.waitOfLane)
-        let duration = start.duration(to: .now)
+  private func drive(_ first: Departure) {
+    let lane = first.batch.lane
+    Task(executorPreference: lanes[lane].thread) {
+      var next: Departure? = first
+      while let departure = next {
+        let outcomes = await self.outcomes(of: departure, waitingFor: Self.waitOfLane)
+        let duration = departure.time.duration(to: .now)
         // Before they are told: a caller who is alone is to find the lane free.
-        var (pause, following) = self.queue.withLock { queue in
-          (queue.finish(batch, after: duration), Self.takeBatches(&queue))
+        let (pause, following) = self.queue.withLock { queue in
+          (queue.finish(departure.batch, after: duration), Self.takeBatches(&queue))
         }
-        for (request, outcome) in zip(batch.requests, outcomes) { request.settle(outcome) }
-        if let pause {
-          self.lanes[batch.lane].thread.pause(for: pause) { self.queue.withLock { $0.hasGathered } }
-          following = self.queue.withLock { queue in
-            queue.gathered()
-            return Self.takeBatches(&queue)
-          }
+        for (request, outcome) in zip(departure.batch.requests, outcomes) {
+          self.learn(outcome, of: request)
+          request.settle(outcome)
         }
-        // Each on its own lane's thread: this one is busy with its own.
-        for next in following where next.lane != batch.lane { self.drive(next) }
-        guard let own = following.first(where: { $0.lane == batch.lane }) else { return }
-        batch = own
+        next = if let pause { self.gather(on: lane, for: pause) } else { self.depart(following, from: lane) }
       }
     }
+  }
+
+  /// What goes next on a lane; what goes on others is on its way.
+  private func depart(_ batches: [AppendQueue.Batch], from lane: Int) -> Departure? {
+    // Each on its own lane's thread: this one is busy with its own.
+    for batch in batches where batch.lane != lane { drive(Departure(batch)) }
+    return batches.first { $0.lane == lane }.map { Departure($0) }
+  }
+
+  /// Waits for callers to come back to a lane. The last of them has sent what goes next.
+  private func gather(on lane: Int, for pause: Duration) -> Departure? {
+    let isHanded = lanes[lane].waitToBeHanded(for: pause)
+    if !isHanded, let following = queue.withLock({ $0.endGathering() ? Self.takeBatches(&$0) : nil }) {
+      return depart(following, from: lane)
+    }
+    // Where it was time, and the last of them had just come: in a moment.
+    if !isHanded { _ = lanes[lane].waitToBeHanded() }
+    return lanes[lane].takeHanded()
+  }
+
+  /// Sends what goes next on a lane that waits for callers, of whom this was the last: sooner than its thread, which
+  /// wakes meanwhile.
+  private func handOver(_ batches: [AppendQueue.Batch], to lane: Int) {
+    var departure = depart(batches, from: lane)
+    if let batch = departure?.batch { departure?.call = callAtOnce(batch.requests, on: lanes[lane]) }
+    lanes[lane].hand(departure)
   }
 
   /// The outcome of each request of a batch.
   ///
   /// - Parameter limit: How long to wait on the calling thread, and others for this batch.
-  private func outcomes(of batch: AppendQueue.Batch, waitingFor limit: Duration) async -> [AppendRequest.Outcome] {
+  private func outcomes(
+    of departure: Departure, waitingFor limit: Duration
+  ) async -> [AppendRequest.Outcome] {
+    let batch = departure.batch
     let lane = lanes[batch.lane]
-    let call = callAtOnce(batch.requests, on: lane)
+    let call = departure.call ?? callAtOnce(batch.requests, on: lane)
     if let call, let verdicts = call.verdicts(within: limit) {
       return told(batch.requests, verdicts, call.connection)
     }
@@ -127,7 +146,7 @@ final class Appender: Sendable {
       queue.markOverdue(batch)
       return Self.takeBatches(&queue)
     }
-    for other in others { drive(other) }
+    for other in others { drive(Departure(other)) }
     return await run(batch.requests, on: lane, waitingFor: limit, call)
   }
 
@@ -155,7 +174,7 @@ final class Appender: Sendable {
     }
   }
 
-  /// The outcome of each request, after those have been told who are to know.
+  /// The outcome of each request, after readers have been told.
   private func told(
     _ requests: [AppendRequest], _ verdicts: [Verdict], _ connection: Connection
   ) -> [AppendRequest.Outcome] {
@@ -164,12 +183,17 @@ final class Appender: Sendable {
     var next = 0
     for request in requests {
       let own = verdicts[next..<next + request.parts.count]
-      for (part, verdict) in zip(request.parts, own) { onVerdict(part, verdict) }
       outcomes.append(.success(own))
       next = own.endIndex
     }
     onCommit(connection)
     return outcomes
+  }
+
+  /// Before the caller is told, and before anything else is sent on the connection: see `onLoss`.
+  private func learn(_ outcome: AppendRequest.Outcome, of request: AppendRequest) {
+    guard case .success(let verdicts) = outcome else { return }
+    for (part, verdict) in zip(request.parts, verdicts) { onVerdict(part, verdict) }
   }
 
   /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.

@@ -43,7 +43,6 @@ final class LaneThread: TaskExecutor {
 
   private let jobs = Jobs()
   private let isStarted = Atomic<Bool>(false)
-  private let pauseMayBeOver = DispatchSemaphore(value: 0)
 
   deinit { jobs.end() }
 
@@ -64,13 +63,4 @@ final class LaneThread: TaskExecutor {
     precondition(created == 0, "no thread for a lane: errno \(created)")
     pthread_detach(thread)
   }
-
-  /// Holds the calling task's thread, which is this one, until `isOver` when ``endPause()`` is called, for up to
-  /// `duration`.
-  func pause(for duration: Duration, until isOver: () -> Bool) {
-    let end = DispatchTime.now() + .nanoseconds(Int(duration / .nanoseconds(1)))
-    while !isOver(), pauseMayBeOver.wait(timeout: end) == .success {}
-  }
-
-  func endPause() { pauseMayBeOver.signal() }
 }

@@ -60,7 +60,10 @@ struct AppendQueueModelTests {
               $0, floats ? .any : .exact(1), events: Int.random(in: 1...5, using: &numbers), bytes: 50)
           })
         entered += 1
-        if let woken = queue.enqueue(request) { #expect(woken == gathering && queue.hasGathered) }
+        if let lane = queue.enqueue(request) {
+          #expect(lane == gathering)
+          gathering = nil
+        }
         expected.append(request)
       case 5 where !expected.isEmpty:
         let request = expected[Int.random(in: 0..<expected.count, using: &numbers)]
@@ -74,7 +77,8 @@ struct AppendQueueModelTests {
           inFlight.append(batch)
         }
       case 8 where gathering != nil:
-        queue.gathered()
+        let waited = queue.endGathering()
+        #expect(waited)
         gathering = nil
       default:
         guard !inFlight.isEmpty else { return }
@@ -96,7 +100,8 @@ struct AppendQueueModelTests {
     // Nothing is left behind.
     while done < entered {
       if gathering != nil {
-        queue.gathered()
+        let waited = queue.endGathering()
+        #expect(waited)
         gathering = nil
       } else if let batch = queue.takeBatch() {
         check(batch)

@@ -13,7 +13,7 @@ struct AppendQueueTests {
 
   /// Ends a batch, and the wait for its callers where there is one.
   private static func finish(_ batch: AppendQueue.Batch, _ queue: inout AppendQueue) {
-    if queue.finish(batch, after: .milliseconds(1)) != nil { queue.gathered() }
+    if queue.finish(batch, after: .milliseconds(1)) != nil { queue.endGathering() }
   }
 
   @Test("a lone append goes at once")
@@ -177,9 +177,9 @@ struct AppendQueueTests {
     #expect(pause != nil)
     let afterFirst = queue.finish(first, after: .seconds(1))
     #expect(afterFirst == nil)
-    come("c", 5)
+    come("c", 4)
     #expect(queue.takeBatch() == nil, "a lane waits for its callers")
-    queue.gathered()
+    queue.endGathering()
     let third = try Self.batch(&queue)
     queue.markOverdue(third)
     come("d", 5)
@@ -197,15 +197,15 @@ struct AppendQueueTests {
     let first = try Self.batch(&queue)
     _ = come(10..<12)
     let pause = queue.finish(first, after: .microseconds(400))
-    #expect(pause == .microseconds(200) && !queue.hasGathered)
+    #expect(pause == .microseconds(200))
     // Of the other lane, too: it would take what is waited for.
     let early = queue.takeBatch()
     #expect(early == nil)
-    let woken = come(12..<22)
-    #expect(woken.dropLast().allSatisfy { $0 == nil } && woken.last == first.lane && queue.hasGathered)
+    let lanes = come(12..<22)
+    #expect(lanes.dropLast().allSatisfy { $0 == nil } && lanes.last == first.lane)
     let late = come(22..<23)
-    #expect(late == [nil], "it is woken once")
-    queue.gathered()
+    let mayEnd = queue.endGathering()
+    #expect(late == [nil] && !mayEnd, "the last of them has ended it")
     let second = try Self.batch(&queue)
     #expect(second.requests.count == 13)
 
