@@ -139,7 +139,9 @@ BEGIN
           SELECT out_stream_ids[e.append_of], versions[e.append_of] + e.distance, e.occurred_at, e.event_id,
                  e.schema_version, (out_stream_ids[e.append_of] & 255)::smallint, expected[e.append_of] < 0, e.type,
                  e.metadata, e.data
-            FROM unnest(append_of, offsets, event_ids, types, schema_versions, occurred_at, metadata, data)
+            -- In the select list, as in append_placed.
+            FROM (SELECT unnest(append_of), unnest(offsets), unnest(event_ids), unnest(types), unnest(schema_versions),
+                         unnest(occurred_at), unnest(metadata), unnest(data))
                  AS e (append_of, distance, event_id, type, schema_version, occurred_at, metadata, data)
           RETURNING position
         )
