@@ -7,8 +7,8 @@
 -- Every name is qualified, operators are called as functions, and no search_path is set: setting it costs a tenth of
 -- the call.
 CREATE OR REPLACE FUNCTION :"schema".append_event(
-  stream_id bigint, version bigint, event_id uuid, type text, schema_version integer, occurred_at timestamptz,
-  metadata bytea, data bytea
+  stream_id bigint, version bigint, unplaced boolean, event_id uuid, type text, schema_version integer,
+  occurred_at timestamptz, metadata bytea, data bytea
 )
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -27,8 +27,8 @@ BEGIN
   INSERT INTO :"schema".events AS e (stream_id, version, occurred_at, event_id, schema_version, shard, unplaced, type,
                                     metadata, data)
   VALUES (append_event.stream_id, append_event.version, append_event.occurred_at, append_event.event_id,
-          append_event.schema_version, pg_catalog.int8and(append_event.stream_id, 255)::smallint, false, append_event.type,
-          append_event.metadata, append_event.data)
+          append_event.schema_version, pg_catalog.int8and(append_event.stream_id, 255)::smallint, append_event.unplaced,
+          append_event.type, append_event.metadata, append_event.data)
   RETURNING e.position INTO appended;
   RETURN appended;
 END

@@ -71,7 +71,6 @@ final class Appender: Sendable {
   private func runAlone(_ batch: AppendQueue.Batch) async -> AppendRequest.Outcome {
     let departure = Departure(batch)
     let outcome = await outcomes(of: departure, waitingFor: Self.waitOfLoneCaller)[0]
-    learn(outcome, of: batch.requests[0])
     let duration = departure.time.duration(to: .now)
     let following = queue.withLock { queue in
       if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
@@ -95,10 +94,7 @@ final class Appender: Sendable {
         let (pause, following) = self.queue.withLock { queue in
           (queue.finish(departure.batch, after: duration), Self.takeBatches(&queue))
         }
-        for (request, outcome) in zip(departure.batch.requests, outcomes) {
-          self.learn(outcome, of: request)
-          request.settle(outcome)
-        }
+        for (request, outcome) in zip(departure.batch.requests, outcomes) { request.settle(outcome) }
         next = if let pause { self.gather(on: lane, for: pause) } else { self.depart(following, from: lane) }
       }
     }
@@ -174,7 +170,7 @@ final class Appender: Sendable {
     }
   }
 
-  /// The outcome of each request, after readers have been told.
+  /// The outcome of each request, after those have been told who are to know: for the next batch of the same streams, too.
   private func told(
     _ requests: [AppendRequest], _ verdicts: [Verdict], _ connection: Connection
   ) -> [AppendRequest.Outcome] {
@@ -183,17 +179,12 @@ final class Appender: Sendable {
     var next = 0
     for request in requests {
       let own = verdicts[next..<next + request.parts.count]
+      for (part, verdict) in zip(request.parts, own) { onVerdict(part, verdict) }
       outcomes.append(.success(own))
       next = own.endIndex
     }
     onCommit(connection)
     return outcomes
-  }
-
-  /// Before the caller is told, and before anything else is sent on the connection: see `onLoss`.
-  private func learn(_ outcome: AppendRequest.Outcome, of request: AppendRequest) {
-    guard case .success(let verdicts) = outcome else { return }
-    for (part, verdict) in zip(request.parts, verdicts) { onVerdict(part, verdict) }
   }
 
   /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.

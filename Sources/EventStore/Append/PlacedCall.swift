@@ -5,6 +5,8 @@ internal import PostgreSQL
 /// was there before. See schema/functions/append_placed.sql and append_event.sql.
 struct PlacedCall {
   private let appends: [SealedAppend]
+  /// The version before each one's first event.
+  let previousVersions: [Int]
   /// How they travel, as indices of `appends`.
   private let order: Order
   /// Whether it is one event, which has a function of its own.
@@ -19,18 +21,27 @@ struct PlacedCall {
   }
 
   /// - Parameters:
-  ///   - appends: Placed, one a stream. They travel by stream id: two calls then wait for each other in one order only,
-  ///     which rules out deadlock.
+  ///   - appends: Placed; a stream has one, or several that expect no version. They travel by stream id: two calls then
+  ///     wait for each other in one order only, which rules out deadlock.
   ///   - inTransaction: Whether it is part of a transaction, which then survives a conflict.
   init(_ appends: [SealedAppend], inTransaction: Bool) {
     self.appends = appends
     isSingle = !inTransaction && appends.count == 1 && appends[0].events.count == 1
     if appends.count == 1 {
       order = .given
+      previousVersions = [appends[0].previousVersion]
     } else {
       var ranks = appends.enumerated().map { (id: $1.streamID, index: $0) }
-      ranks.sort { $0.id < $1.id }
+      ranks.sort { $0.id == $1.id ? $0.index < $1.index : $0.id < $1.id }
       order = .append(ranks.map(\.index))
+      var previousVersions = [Int](repeating: 0, count: appends.count)
+      var last: (id: Int64, version: Int) = (0, 0)
+      for (id, index) in ranks {
+        let previous = id == last.id ? last.version : appends[index].previousVersion
+        previousVersions[index] = previous
+        last = (id, previous + appends[index].events.count)
+      }
+      self.previousVersions = previousVersions
     }
   }
 
@@ -38,6 +49,7 @@ struct PlacedCall {
   init(_ appends: [SealedAppend], interleaved order: [Int]) {
     self.appends = appends
     self.order = .event(order)
+    previousVersions = appends.map(\.previousVersion)
     isSingle = false
   }
 
@@ -52,7 +64,8 @@ struct PlacedCall {
   private func single(_ append: SealedAppend, _ event: SealedEvent) -> Parameters {
     var parameters = Parameters(reservingBytes: append.byteCount + 64)
     parameters.append(append.streamID)
-    parameters.append(append.expected.code + 1)
+    parameters.append(previousVersions[0] + 1)
+    parameters.append(append.isUnplaced)
     parameters.append(event.id)
     parameters.append(event.type)
     parameters.append(event.schemaVersion)
@@ -71,26 +84,31 @@ struct PlacedCall {
       events: appends.reduce(0) { $0 + $1.events.count }, bytes: appends.reduce(0) { $0 + $1.byteCount })
     var streamIDs = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * columns.capacity)
     var versions = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * columns.capacity)
-    func add(_ append: SealedAppend, _ index: Int) {
+    let someUnplaced = appends.contains(where: \.isUnplaced)
+    var unplaced = BinaryArray(of: TypeOID.bool, reservingBytes: someUnplaced ? 5 * columns.capacity : 0)
+    func add(_ number: Int, _ index: Int) {
+      let append = appends[number]
       streamIDs.append(append.streamID)
-      versions.append(append.expected.code + Int64(index + 1))
+      versions.append(Int64(previousVersions[number] + index + 1))
+      if someUnplaced { unplaced.append(append.isUnplaced) }
       columns.add(append.events[index])
     }
     switch order {
     case .given:
-      for append in appends { for index in append.events.indices { add(append, index) } }
+      for append in appends.indices { for index in appends[append].events.indices { add(append, index) } }
     case .append(let order):
-      for append in order { for index in appends[append].events.indices { add(appends[append], index) } }
+      for append in order { for index in appends[append].events.indices { add(append, index) } }
     case .event(let order):
       var taken = [Int](repeating: 0, count: appends.count)
       for append in order {
-        add(appends[append], taken[append])
+        add(append, taken[append])
         taken[append] += 1
       }
     }
     var parameters = Parameters(reservingBytes: columns.byteCount + 24 * columns.capacity + 200)
     parameters.append(streamIDs)
     parameters.append(versions)
+    someUnplaced ? parameters.append(unplaced) : parameters.appendNull(unplaced.typeOID)
     columns.add(to: &parameters)
     return parameters
   }
@@ -118,6 +136,6 @@ struct PlacedCall {
 
   private func verdict(_ append: Int, _ positions: [Position]) -> Verdict {
     .appended(
-      streamID: appends[append].streamID, firstVersion: Int(appends[append].expected.code) + 1, positions: positions)
+      streamID: appends[append].streamID, firstVersion: previousVersions[append] + 1, positions: positions)
   }
 }

@@ -6,7 +6,8 @@ final class SealedAppend: Sendable {
   /// `nil` where this process does not know the stream yet: then the name travels.
   let entry: StreamDirectory.Entry?
   let expected: ExpectedVersion
-  /// Whether this process has seen the expected version committed: then the server need not look for it.
+  /// Whether this process has seen the expected version committed, or, where none is expected, believes that it knows
+  /// the last: then the server need not look for it.
   let isPlaced: Bool
   let events: [SealedEvent]
   /// Data keys in use that the store may not have yet.
@@ -31,6 +32,12 @@ final class SealedAppend: Sendable {
 
   /// 0 where it is not known.
   var streamID: Int64 { entry?.id ?? 0 }
+
+  /// Whether it may go to any version.
+  var isUnplaced: Bool { expected.code < 0 }
+
+  /// The version that its first event follows, as far as this process knows.
+  var previousVersion: Int { isUnplaced ? entry?.lastSeen ?? 0 : Int(expected.code) }
 }
 
 /// An event as it goes into its row.

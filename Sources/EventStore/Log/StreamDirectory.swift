@@ -18,14 +18,20 @@ final class StreamDirectory: Sendable {
 
     init(id: Int64) { self.id = id }
 
-    /// Whether `expected` is a version that was seen, and to be relied on. To be asked once an append.
+    var lastSeen: Int { version.load(ordering: .acquiring) }
+
+    /// Whether `expected` is a version that was seen, and to be relied on; where none is expected, whether any was. To be
+    /// asked once an append.
     func hasSeen(_ expected: ExpectedVersion) -> Bool {
       if caution.load(ordering: .relaxed) > 0 {
         caution.wrappingSubtract(1, ordering: .relaxed)
         return false
       }
-      guard case .exact(let version) = expected, version > 0 else { return false }
-      return version <= self.version.load(ordering: .acquiring)
+      return switch expected {
+      case .exact(let version): version > 0 && version <= lastSeen
+      case .any, .streamExists: lastSeen > 0
+      case .noStream: false
+      }
     }
 
     /// To be told only what was committed.
@@ -65,7 +71,9 @@ final class StreamDirectory: Sendable {
   func learn(_ append: SealedAppend, _ verdict: Verdict) {
     switch verdict {
     case .appended(let id, let firstVersion, let positions):
-      (append.entry ?? learn(append.stream, id: id)).saw(firstVersion + positions.count - 1)
+      let entry = append.entry ?? learn(append.stream, id: id)
+      if append.isUnplaced, entry.lastSeen > 0, firstVersion > entry.lastSeen + 1 { entry.metOtherWriters() }
+      entry.saw(firstVersion + positions.count - 1)
     case .conflict: append.entry?.metOtherWriters()
     case .duplicate, .refusedWithGroup: break
     }

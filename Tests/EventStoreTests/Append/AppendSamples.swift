@@ -6,10 +6,11 @@ import TestSupport
 /// Appends that wait in a queue.
 enum AppendSamples {
   static func part(
-    _ stream: StreamName, _ expected: ExpectedVersion = .any, events: Int = 1, bytes: Int = 100
+    _ stream: StreamName, _ expected: ExpectedVersion = .any, events: Int = 1, bytes: Int = 100,
+    entry: StreamDirectory.Entry? = nil
   ) -> SealedAppend {
     SealedAppend(
-      stream: stream, entry: nil, expected: expected, hasSeenExpected: false,
+      stream: stream, entry: entry, expected: expected, hasSeenExpected: false,
       events: (0..<events).map { _ in
         SealedEvent(
           id: UUID(), type: "t", schemaVersion: 1, occurredAt: nil, metadata: [],

