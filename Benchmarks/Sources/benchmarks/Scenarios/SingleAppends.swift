@@ -16,6 +16,16 @@ extension Scenario {
     "lone", callers: 1, "one-row INSERT, 1 client", clients: 1, .oneRowInsert,
     [.latency(percentile: 50, atMost: 1.4), .latency(percentile: 99, atMost: nil)])
 
+  static let appendsAny = Scenario(
+    name: "appends-any", ours: "appends of one event that expect no version, 32 tasks",
+    yardstick: "the same with expected versions", comparisons: [.throughput(atLeast: 0.85)]
+  ) { stage in
+    (
+      try await Appends(stage.store("benchmarks_store"), callers: 32, expectsVersions: false),
+      try await Appends(stage.store("benchmarks_store_exact"), callers: 32)
+    )
+  }
+
   private static func singleAppends(
     _ name: String, callers: Int, _ yardstick: String, clients: Int, _ call: PreparedClients.Call,
     _ comparisons: [Comparison]
