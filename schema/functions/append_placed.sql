@@ -24,7 +24,7 @@ BEGIN
   -- Announce, as append does.
   IF pg_catalog.pg_advisory_xact_lock_shared(
        pg_catalog.int8or(
-         pg_catalog.int8shl(pg_catalog.int8and(':"schema".events'::pg_catalog.regclass::oid::bigint, 32767), 48),
+         pg_catalog.int8shl(pg_catalog.int8and(':"schema".events'::pg_catalog.regclass::pg_catalog.oid::bigint, 32767), 48),
          coalesce(pg_catalog.pg_sequence_last_value(':"schema".events_position_seq'), 0))) IS NULL THEN
     NULL;
   END IF;

@@ -8,6 +8,8 @@ struct AppendCall {
   }
 
   let connection: Connection
+  /// This process's, when it was sent.
+  let newestConnection: UInt64
   private let queries: Queries
   private let requests: [AppendRequest]
   private let kind: Kind
@@ -25,7 +27,8 @@ struct AppendCall {
     self.connection = connection
     self.queries = queries
     self.requests = requests
-    if mayBePlaced, requests.allSatisfy({ $0.parts.allSatisfy(\.isPlaced) }) {
+    newestConnection = Connection.newestSerial
+    if mayBePlaced, requests.allSatisfy({ $0.parts.allSatisfy { $0.isPlaced(on: connection) } }) {
       let appends = requests.count == 1 ? requests[0].parts : requests.flatMap(\.parts)
       let call = PlacedCall(appends, inTransaction: inTransaction)
       kind = .placed(call)
@@ -58,6 +61,10 @@ struct AppendCall {
       switch outcome {
       case .success(let rows): if let verdicts = call.verdicts(rows) { return .success(verdicts) }
       case .failure(let error): if !call.isConflict(error) { return .failure(error) }
+      }
+      // Others may have written, or it was done before: where that is so, it is likely to be so again.
+      for request in requests {
+        for part in request.parts where part.isUnplaced { part.entry?.doubt() }
       }
       return await AppendCall(requests, mayBePlaced: false, on: connection, queries).verdicts(waitingFor: limit)
     }

@@ -71,7 +71,7 @@ struct AppendQueue {
     eventsWaiting += request.eventCount
     eventsAtOnce.see(eventsWaiting + eventsInFlight)
     guard let gathering, eventsWaiting >= gathering.waiting + gathering.expected else { return nil }
-    endGathering()
+    endGathering(of: gathering.lane)
     return gathering.lane
   }
 
@@ -162,7 +162,7 @@ struct AppendQueue {
   /// Frees the lane and the streams of a batch, whose callers are to be told now.
   ///
   /// - Parameter duration: How long it took.
-  /// - Returns: How long the lane is to wait, at most, for callers to come back; then ``endGathering()`` frees it. `nil`:
+  /// - Returns: How long the lane is to wait, at most, for callers to come back; then ``endGathering(of:)`` frees it. `nil`:
   ///   it is free.
   mutating func finish(_ batch: Batch, after duration: Duration) -> Duration? {
     let told = batch.events
@@ -184,12 +184,12 @@ struct AppendQueue {
 
   private static let longestGathering = Duration.milliseconds(1)
 
-  /// The lane that waited for callers waits no longer.
+  /// A lane that waited for callers waits no longer.
   ///
-  /// - Returns: `false` where the last of them had come already.
+  /// - Returns: `false` where the last of them had come already. (Another lane may wait since then.)
   @discardableResult
-  mutating func endGathering() -> Bool {
-    guard let gathering else { return false }
+  mutating func endGathering(of lane: Int) -> Bool {
+    guard let gathering, gathering.lane == lane else { return false }
     returning.waited(
       for: gathering.expected, of: gathering.told, returned: max(0, eventsWaiting - gathering.waiting))
     freeLanes.append(gathering.lane)

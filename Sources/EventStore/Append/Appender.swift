@@ -18,14 +18,14 @@ final class Appender: Sendable {
   /// Called when a connection is lost with appends under way.
   private let onLoss: @Sendable () -> Void
   /// Called for each append that the server has decided on, before its caller is told.
-  private let onVerdict: @Sendable (SealedAppend, Verdict) -> Void
+  private let onVerdict: @Sendable (SealedAppend, Verdict, AppendCall) -> Void
   /// Called after each commit.
   private let onCommit: @Sendable (Connection) -> Void
 
   init(
     pool: ConnectionPool, queries: Queries, limits: AppendQueue.Limits, patience: Duration, logger: Logger,
     onLoss: @escaping @Sendable () -> Void,
-    onVerdict: @escaping @Sendable (SealedAppend, Verdict) -> Void,
+    onVerdict: @escaping @Sendable (SealedAppend, Verdict, AppendCall) -> Void,
     onCommit: @escaping @Sendable (Connection) -> Void
   ) {
     self.pool = pool
@@ -110,7 +110,7 @@ final class Appender: Sendable {
   /// Waits for callers to come back to a lane. The last of them has sent what goes next.
   private func gather(on lane: Int, for pause: Duration) -> Departure? {
     let isHanded = lanes[lane].waitToBeHanded(for: pause)
-    if !isHanded, let following = queue.withLock({ $0.endGathering() ? Self.takeBatches(&$0) : nil }) {
+    if !isHanded, let following = queue.withLock({ $0.endGathering(of: lane) ? Self.takeBatches(&$0) : nil }) {
       return depart(following, from: lane)
     }
     // Where it was time, and the last of them had just come: in a moment.
@@ -136,7 +136,7 @@ final class Appender: Sendable {
     let lane = lanes[batch.lane]
     let call = departure.call ?? callAtOnce(batch.requests, on: lane)
     if let call, let verdicts = call.verdicts(within: limit) {
-      return told(batch.requests, verdicts, call.connection)
+      return told(batch.requests, verdicts, of: call)
     }
     let others = queue.withLock { queue in
       queue.markOverdue(batch)
@@ -160,7 +160,7 @@ final class Appender: Sendable {
     _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ call: AppendCall? = nil
   ) async -> [AppendRequest.Outcome] {
     switch await attempt(requests, on: lane, waitingFor: limit, call) {
-    case .success((let verdicts, let connection)): return told(requests, verdicts, connection)
+    case .success((let verdicts, let call)): return told(requests, verdicts, of: call)
     case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
       // Something about one of them; alone, it fails alone.
       var outcomes: [AppendRequest.Outcome] = []
@@ -172,25 +172,25 @@ final class Appender: Sendable {
 
   /// The outcome of each request, after those have been told who are to know: for the next batch of the same streams, too.
   private func told(
-    _ requests: [AppendRequest], _ verdicts: [Verdict], _ connection: Connection
+    _ requests: [AppendRequest], _ verdicts: [Verdict], of call: AppendCall
   ) -> [AppendRequest.Outcome] {
     var outcomes: [AppendRequest.Outcome] = []
     outcomes.reserveCapacity(requests.count)
     var next = 0
     for request in requests {
       let own = verdicts[next..<next + request.parts.count]
-      for (part, verdict) in zip(request.parts, own) { onVerdict(part, verdict) }
+      for (part, verdict) in zip(request.parts, own) { onVerdict(part, verdict, call) }
       outcomes.append(.success(own))
       next = own.endIndex
     }
-    onCommit(connection)
+    onCommit(call.connection)
     return outcomes
   }
 
   /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.
   private func attempt(
     _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ call: AppendCall?
-  ) async -> Result<([Verdict], Connection), AppendError> {
+  ) async -> Result<([Verdict], AppendCall), AppendError> {
     let start = ContinuousClock.now
     var pause = Duration.milliseconds(20)
     var sent = call
@@ -203,7 +203,7 @@ final class Appender: Sendable {
       case .success(let call):
         sent = nil
         switch await call.verdicts(waitingFor: limit) {
-        case .success(let verdicts): return .success((verdicts, call.connection))
+        case .success(let verdicts): return .success((verdicts, call))
         case .failure(let failure):
           error = failure
           if failure.code == .connectionLost {
@@ -236,7 +236,8 @@ final class Appender: Sendable {
     _ requests: [AppendRequest], mayBePlaced: Bool, on lane: Lane
   ) async -> Result<AppendCall, PostgreSQLError> {
     if let call = callAtOnce(requests, mayBePlaced: mayBePlaced, on: lane) { return .success(call) }
-    lane.lease.withLock { $0 = nil }
+    // Its connection was lost while nothing was under way on it.
+    if lane.lease.withLock({ $0.take() }) != nil { onLoss() }
     // In a task of its own, which the leader's cancellation does not reach.
     let result = await Task { [pool] in
       do throws(PostgreSQLError) {

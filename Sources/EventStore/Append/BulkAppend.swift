@@ -160,12 +160,17 @@ public final class BulkAppend {
     let appends = sorted.map { index in
       SealedAppend(
         stream: parts[index].name, entry: parts[index].stream.entry, expected: .exact(parts[index].stream.version),
-        hasSeenExpected: (1...max(1, parts[index].stream.committed)).contains(parts[index].stream.version),
-        events: parts[index].events, newKeys: parts[index].keys)
+        mayBePlaced: false, events: parts[index].events, newKeys: parts[index].keys)
     }
+    // Nobody else's connection: what was committed on it is there as long as it works.
+    let arePlaced =
+      appends.allSatisfy { $0.newKeys.isEmpty }
+      && parts.allSatisfy {
+        (1...max(1, $0.stream.committed)).contains($0.stream.version)
+      }
     for part in parts { part.stream.version += part.events.count }
     let travelling = order.map { rank[$0] }
-    if appends.allSatisfy(\.isPlaced) {
+    if arePlaced {
       let call = PlacedCall(appends, interleaved: travelling)
       let result = call.send(on: connection, log.queries)
       flights.append(Flight(rows: sent, parts: appends, result: result, verdicts: call.verdicts))

@@ -1,8 +1,8 @@
 internal import FoundationEssentials
 internal import PostgreSQL
 
-/// A call that looks where each stream is, and gives each append its own verdict: for new streams, for appends that
-/// expect no exact version, and after someone else was met. See schema/functions/append.sql.
+/// A call that looks where each stream is, and gives each append its own verdict: for streams of which this process has
+/// seen no version, or of whose last one there are doubts. See schema/functions/append.sql.
 struct CheckedCall {
   private struct Part {
     let append: SealedAppend

@@ -1,4 +1,5 @@
 package import FoundationEssentials
+internal import PostgreSQL
 
 /// One stream's part of an append, as its rows want it. (A class: it passes through many hands.)
 final class SealedAppend: Sendable {
@@ -6,9 +7,8 @@ final class SealedAppend: Sendable {
   /// `nil` where this process does not know the stream yet: then the name travels.
   let entry: StreamDirectory.Entry?
   let expected: ExpectedVersion
-  /// Whether this process has seen the expected version committed, or, where none is expected, believes that it knows
-  /// the last: then the server need not look for it.
-  let isPlaced: Bool
+  /// Whether what this process has seen of the stream is to be relied on: see ``isPlaced(on:)``.
+  let mayBePlaced: Bool
   let events: [SealedEvent]
   /// Data keys in use that the store may not have yet.
   let newKeys: [DataKeyRow]
@@ -17,13 +17,13 @@ final class SealedAppend: Sendable {
   let streamKey: Int64
 
   init(
-    stream: StreamName, entry: StreamDirectory.Entry?, expected: ExpectedVersion, hasSeenExpected: Bool,
+    stream: StreamName, entry: StreamDirectory.Entry?, expected: ExpectedVersion, mayBePlaced: Bool,
     events: [SealedEvent], newKeys: [DataKeyRow]
   ) {
     self.stream = stream
     self.entry = entry
     self.expected = expected
-    isPlaced = hasSeenExpected && entry != nil && newKeys.isEmpty
+    self.mayBePlaced = mayBePlaced
     self.events = events
     self.newKeys = newKeys
     byteCount = events.reduce(0) { $0 + $1.envelope.count + $1.metadata.count + 96 }
@@ -32,6 +32,12 @@ final class SealedAppend: Sendable {
 
   /// 0 where it is not known.
   var streamID: Int64 { entry?.id ?? 0 }
+
+  /// Whether this process has seen the expected version committed, or, where none is expected, believes that it knows
+  /// the last: then the server need not look for it.
+  func isPlaced(on connection: Connection) -> Bool {
+    mayBePlaced && entry?.vouches(for: expected, on: connection) == true
+  }
 
   /// Whether it may go to any version.
   var isUnplaced: Bool { expected.code < 0 }

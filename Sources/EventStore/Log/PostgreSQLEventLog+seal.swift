@@ -50,11 +50,11 @@ extension PostgreSQLEventLog {
         events.append(seal(event, for: append.stream, key: current?.key.key))
       }
       // What the caller's transaction itself has appended is not known here: where its next version goes, the server says.
-      let mayBelieve = !inTransaction || append.expected.code > 0
+      let isKnown = entry != nil && newKeys.isEmpty && (!inTransaction || append.expected.code > 0)
       sealed.append(
         SealedAppend(
           stream: append.stream, entry: entry, expected: append.expected,
-          hasSeenExpected: mayBelieve && entry?.hasSeen(append.expected) ?? false, events: events, newKeys: newKeys))
+          mayBePlaced: isKnown && entry?.isDoubted() == false, events: events, newKeys: newKeys))
     }
     return sealed
   }

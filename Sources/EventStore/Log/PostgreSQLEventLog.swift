@@ -137,8 +137,8 @@ public final class PostgreSQLEventLog: EventLog {
         directory.forget()
         keys.forget()
       },
-      onVerdict: { append, verdict in
-        directory.learn(append, verdict)
+      onVerdict: { append, verdict, call in
+        directory.learn(append, verdict, since: call.newestConnection)
         keys.confirm(append, verdict)
       },
       onCommit: { announcer.appended(on: $0) })

@@ -8,36 +8,53 @@ final class StreamDirectory: Sendable {
   /// One stream's.
   final class Entry: Sendable {
     let id: Int64
-    /// The last version that was seen committed.
-    private let version = Atomic<Int>(0)
-    /// Appends for which the version is not to be relied on, because other writers were met lately: a wrong belief is
-    /// found later and costs the server more than a look.
-    private let caution = Atomic<Int>(0)
+    private let seen = Mutex<(version: Int, newestConnection: UInt64)>((0, 0))
+    /// Appends for which the version is not to be relied on, because that was found wrong lately, or other writers were
+    /// met: a wrong belief is found later and costs the server more than a look.
+    private let doubts = Atomic<Int>(0)
 
-    private static let cautionAfterConflict = 64
+    private static let doubtsAtOnce = 64
 
     init(id: Int64) { self.id = id }
 
-    var lastSeen: Int { version.load(ordering: .acquiring) }
+    /// The last version that was seen committed.
+    var lastSeen: Int { seen.withLock { $0.version } }
 
-    /// Whether `expected` is a version that was seen, and to be relied on; where none is expected, whether any was. To be
-    /// asked once an append.
-    func hasSeen(_ expected: ExpectedVersion) -> Bool {
-      if caution.load(ordering: .relaxed) > 0 {
-        caution.wrappingSubtract(1, ordering: .relaxed)
-        return false
-      }
+    /// Whether there are doubts. To be asked once an append.
+    func isDoubted() -> Bool {
+      guard doubts.load(ordering: .relaxed) > 0 else { return false }
+      doubts.wrappingSubtract(1, ordering: .relaxed)
+      return true
+    }
+
+    /// Whether `expected` is a version that was seen, and where none is expected, whether any was; and is there as long
+    /// as `connection` works. A server that crashes, or hands over to a standby, may lose what it has told where it does
+    /// not wait for its disk, or its standby; but a connection that was made before the version was seen, and works, is
+    /// one to a server that has not.
+    func vouches(for expected: ExpectedVersion, on connection: Connection) -> Bool {
+      let seen = seen.withLock { $0 }
+      guard seen.newestConnection >= connection.serial else { return false }
       return switch expected {
-      case .exact(let version): version > 0 && version <= lastSeen
-      case .any, .streamExists: lastSeen > 0
+      case .exact(let version): version > 0 && version <= seen.version
+      case .any, .streamExists: seen.version > 0
       case .noStream: false
       }
     }
 
     /// To be told only what was committed.
-    func saw(_ version: Int) { self.version.max(version, ordering: .acquiringAndReleasing) }
+    ///
+    /// - Parameter newestConnection: This process's, when the statement was sent that saw it.
+    func saw(_ version: Int, since newestConnection: UInt64) {
+      seen.withLock { seen in
+        if newestConnection > seen.newestConnection {
+          seen = (version, newestConnection)
+        } else if newestConnection == seen.newestConnection {
+          seen.version = max(seen.version, version)
+        }
+      }
+    }
 
-    func metOtherWriters() { caution.store(Self.cautionAfterConflict, ordering: .relaxed) }
+    func doubt() { doubts.store(Self.doubtsAtOnce, ordering: .relaxed) }
   }
 
   private struct Known {
@@ -68,13 +85,16 @@ final class StreamDirectory: Sendable {
   }
 
   /// What came of an append that was committed.
-  func learn(_ append: SealedAppend, _ verdict: Verdict) {
+  ///
+  /// - Parameter newestConnection: This process's, when it was sent.
+  func learn(_ append: SealedAppend, _ verdict: Verdict, since newestConnection: UInt64) {
     switch verdict {
     case .appended(let id, let firstVersion, let positions):
       let entry = append.entry ?? learn(append.stream, id: id)
-      if append.isUnplaced, entry.lastSeen > 0, firstVersion > entry.lastSeen + 1 { entry.metOtherWriters() }
-      entry.saw(firstVersion + positions.count - 1)
-    case .conflict: append.entry?.metOtherWriters()
+      let lastSeen = entry.lastSeen
+      if append.isUnplaced, lastSeen > 0, firstVersion > lastSeen + 1 { entry.doubt() }
+      entry.saw(firstVersion + positions.count - 1, since: newestConnection)
+    case .conflict: append.entry?.doubt()
     case .duplicate, .refusedWithGroup: break
     }
   }

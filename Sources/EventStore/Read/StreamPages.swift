@@ -17,6 +17,8 @@ final class StreamPages: EventPageSource {
   /// Nearly always the only one.
   private var isFirstPage = true
   private var left: Int
+  /// This process's, before anything was read.
+  private var newestConnection: UInt64 = 0
 
   init(_ log: PostgreSQLEventLog, _ stream: StreamName, _ range: StreamRange) {
     self.log = log
@@ -53,7 +55,7 @@ final class StreamPages: EventPageSource {
       guard rows.count > 0 else { break }
       // An append that expects what was read need not look for it again.
       let newest = range.direction == .forwards ? rows.count - 1 : 0
-      entry.saw(Int(rows.int64(newest, EventDecoder.Column.version)))
+      entry.saw(Int(rows.int64(newest, EventDecoder.Column.version)), since: newestConnection)
       // On the lease in hand: its connection pipelines.
       var events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
       if let until = range.until {
@@ -73,6 +75,7 @@ final class StreamPages: EventPageSource {
     progress = .finished
     guard left > 0 else { return }
     let lease = try await log.pool.lease()
+    newestConnection = Connection.newestSerial
     guard let entry = try await log.directory.entry(of: stream, lease.connection) else { return }
     send(lease, entry, after: nil)
   }

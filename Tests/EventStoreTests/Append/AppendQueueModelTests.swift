@@ -77,8 +77,8 @@ struct AppendQueueModelTests {
           inFlight.append(batch)
         }
       case 8 where gathering != nil:
-        let waited = queue.endGathering()
-        #expect(waited)
+        let waited = gathering.map { queue.endGathering(of: $0) }
+        #expect(waited == true)
         gathering = nil
       default:
         guard !inFlight.isEmpty else { return }
@@ -100,8 +100,8 @@ struct AppendQueueModelTests {
     // Nothing is left behind.
     while done < entered {
       if gathering != nil {
-        let waited = queue.endGathering()
-        #expect(waited)
+        let waited = gathering.map { queue.endGathering(of: $0) }
+        #expect(waited == true)
         gathering = nil
       } else if let batch = queue.takeBatch() {
         check(batch)

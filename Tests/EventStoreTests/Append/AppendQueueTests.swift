@@ -13,7 +13,7 @@ struct AppendQueueTests {
 
   /// Ends a batch, and the wait for its callers where there is one.
   private static func finish(_ batch: AppendQueue.Batch, _ queue: inout AppendQueue) {
-    if queue.finish(batch, after: .milliseconds(1)) != nil { queue.endGathering() }
+    if queue.finish(batch, after: .milliseconds(1)) != nil { queue.endGathering(of: batch.lane) }
   }
 
   @Test("a lone append goes at once")
@@ -179,12 +179,35 @@ struct AppendQueueTests {
     #expect(afterFirst == nil)
     come("c", 4)
     #expect(queue.takeBatch() == nil, "a lane waits for its callers")
-    queue.endGathering()
+    queue.endGathering(of: second.lane)
     let third = try Self.batch(&queue)
     queue.markOverdue(third)
     come("d", 5)
     let fourth = try Self.batch(&queue)
     #expect(fourth.lane != third.lane)
+  }
+
+  @Test("a lane whose callers have come, though nothing can go, does not end another lane's wait")
+  func gatheringOfAnother() throws {
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 2))
+    let held: [StreamName] = ["a-0", "a-1", "a-2"]
+    for stream in held { queue.enqueue(AppendSamples.request(stream, .exact(1))) }
+    let overdue = try Self.batch(&queue)
+    queue.markOverdue(overdue)
+    for stream in ["b-0", "b-1"] as [StreamName] { queue.enqueue(AppendSamples.request(stream)) }
+    let other = try Self.batch(&queue)
+    let pause = queue.finish(other, after: .milliseconds(1))
+    #expect(pause != nil)
+    let lanes = held.prefix(2).map { queue.enqueue(AppendSamples.request($0, .exact(2))) }
+    #expect(lanes == [nil, other.lane])
+    let early = queue.takeBatch()
+    #expect(early == nil, "all are for streams that are in the overdue batch")
+    let pauseOfOverdue = queue.finish(overdue, after: .milliseconds(200))
+    #expect(pauseOfOverdue != nil)
+    let ended = [other, overdue].map { queue.endGathering(of: $0.lane) }
+    #expect(ended == [false, true])
+    let last = try Self.batch(&queue)
+    #expect(last.requests.count == 2)
   }
 
   @Test("where few wait, a lane gives its callers a moment to come back, and all go together")
@@ -204,7 +227,7 @@ struct AppendQueueTests {
     let lanes = come(12..<22)
     #expect(lanes.dropLast().allSatisfy { $0 == nil } && lanes.last == first.lane)
     let late = come(22..<23)
-    let mayEnd = queue.endGathering()
+    let mayEnd = queue.endGathering(of: first.lane)
     #expect(late == [nil] && !mayEnd, "the last of them has ended it")
     let second = try Self.batch(&queue)
     #expect(second.requests.count == 13)

@@ -10,7 +10,7 @@ enum AppendSamples {
     entry: StreamDirectory.Entry? = nil
   ) -> SealedAppend {
     SealedAppend(
-      stream: stream, entry: entry, expected: expected, hasSeenExpected: false,
+      stream: stream, entry: entry, expected: expected, mayBePlaced: entry != nil,
       events: (0..<events).map { _ in
         SealedEvent(
           id: UUID(), type: "t", schemaVersion: 1, occurredAt: nil, metadata: [],

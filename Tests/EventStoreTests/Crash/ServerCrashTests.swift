@@ -38,7 +38,11 @@ struct ServerCrashTests {
   func killed(victim: Victim) async throws {
     try await IsolatedServer.with { server in
       let run = Run()
-      try await server.database.withLog({ $0.appendPatience = .seconds(60) }) { log in
+      try await server.database.withLog({
+        $0.appendPatience = .seconds(60)
+        // As long.
+        $0.subscriptionRetries = 40
+      }) { log in
         let follower = Task { await Self.follow(log) }
         try await withThrowingTaskGroup { group in
           for writer in 0..<8 {

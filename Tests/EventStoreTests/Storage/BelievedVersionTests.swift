@@ -9,14 +9,14 @@ import Testing
   "Appends that expect no version, where this process believes that it knows it", .database, .timeLimit(.minutes(15)))
 struct BelievedVersionTests {
   private static func isBelieved(_ log: PostgreSQLEventLog, _ stream: StreamName) throws -> Bool {
-    try log.sealKnown([StreamAppend([.sample()], to: stream, expecting: .any)])?.first?.isPlaced == true
+    try log.sealKnown([StreamAppend([.sample()], to: stream, expecting: .any)])?.first?.mayBePlaced == true
   }
 
   @Test("several of one stream in a batch follow each other, in the order in which they came")
   func severalOfOneStream() {
     let entries = [1, 2].map { StreamDirectory.Entry(id: $0) }
-    entries[0].saw(5)
-    entries[1].saw(7)
+    entries[0].saw(5, since: 1)
+    entries[1].saw(7, since: 1)
     let call = PlacedCall(
       [
         AppendSamples.part("order-1", .any, events: 2, entry: entries[0]),
@@ -127,6 +127,35 @@ struct BelievedVersionTests {
       }
       let appended = try await log.append([.sample("4")], to: "order-1", expecting: .any)
       #expect(appended.version == 4)
+    }
+  }
+
+  @Test("what a server has lost, which did not wait for its disk: nothing is believed that an older connection saw")
+  func lost() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      for stream in ["order-1", "order-2"] as [StreamName] {
+        for _ in 0..<3 { try await log.append([.sample()], to: stream, expecting: .any) }
+      }
+      // Nothing is under way meanwhile.
+      try await database.sql(
+        """
+        ALTER TABLE eventstore.events DISABLE TRIGGER events_append_only;
+        DELETE FROM eventstore.events WHERE version = 3;
+        ALTER TABLE eventstore.events ENABLE TRIGGER events_append_only;
+        SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid();
+        """)
+      let appended = try await log.append([.sample()], to: "order-1", expecting: .any)
+      #expect(appended.version == 3)
+      let error = await #expect(throws: AppendError.self) {
+        try await log.append([.sample()], to: "order-2", expecting: .exact(3))
+      }
+      guard case .conflict(let conflict) = error else {
+        Issue.record("expected a conflict, found \(String(describing: error))")
+        return
+      }
+      #expect(conflict.actual == 2)
     }
   }
 }

@@ -62,6 +62,35 @@ struct ImmutabilityTests {
     }
   }
 
+  @Test("a writer's own types and functions are not taken for the system's, where functions act for the store's owner")
+  func temporaryNames() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append([.sample()], to: "account-1", expecting: .noStream)
+    }
+    let names = ["oid", "regclass", "int8", "int2", "bool", "text", "bytea", "uuid", "timestamptz"]
+    let trap = names.map { "CREATE DOMAIN pg_temp.\($0) AS pg_catalog.\($0) CHECK (pg_temp.trap());" }
+    let calls = [
+      "append_event(s.stream_id, 2, false, gen_random_uuid(), 't', 1, NULL, NULL, '')",
+      "append_placed(ARRAY[s.stream_id], ARRAY[3::pg_catalog.int8], NULL, ARRAY[gen_random_uuid()], ARRAY['t'], "
+        + "ARRAY[1], NULL, NULL, ARRAY[''::pg_catalog.bytea])",
+    ]
+    for call in calls {
+      try await database.sql(
+        """
+        SET ROLE eventstore_writer;
+        CREATE FUNCTION pg_temp.trap() RETURNS boolean LANGUAGE plpgsql AS
+          $$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$;
+        \(trap.joined(separator: "\n"))
+        SELECT eventstore.\(call) FROM eventstore.streams AS s;
+        """)
+    }
+    try await database.withLog { log in
+      let version = try await log.version(of: "account-1")
+      #expect(version == 3)
+    }
+  }
+
   @Test("a reader reads and cannot append")
   func reader() async throws {
     let database = try TestDatabase.required
