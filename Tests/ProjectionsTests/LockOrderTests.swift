@@ -1,0 +1,38 @@
+import EventStore
+import PostgreSQL
+import TestSupport
+import Testing
+
+@testable import Projections
+
+@Suite("Who removes a build, and who works on it", .database, .timeLimit(.minutes(15)))
+struct LockOrderTests {
+  @Test("a load that begins while a build is removed waits, and finds nothing: neither holds what the other waits for")
+  func loadWhileRemoved() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let catalog = ProjectionCatalog(log)
+      try await catalog.register(try Model.model(Model.first))
+      let build = try await catalog.builds()[0]
+      try await database.withConnection { remover in
+        try await database.withConnection { loader in
+          let load = try await remover.inTransaction { _ in
+            try await remover.execute(catalog.queries.lockBuilds, Parameters("balance"))
+            let load = loader.send(catalog.queries.beginLoad, Parameters(Int32(build.number), build.position.rawValue))
+            try await eventually("the load waits") {
+              try await database.number(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+                > 0
+            }
+            try await remover.execute(catalog.queries.remove, Parameters(Int32(build.number)))
+            return load
+          }
+          let made = try await load.rows()
+          #expect(made.affected == 0)
+        }
+      }
+      let builds = try await catalog.builds()
+      #expect(builds.isEmpty)
+    }
+  }
+}
