@@ -1,8 +1,8 @@
 -- append_event: append_placed for a single event that is a transaction of its own: it needs neither arrays nor a
--- sub-transaction, and takes half the time.
+-- sub-transaction.
 --
--- Returns the position. Raises unique_violation when the version is taken: ON CONFLICT would say so quietly, but inserts
--- in two steps, which costs a lone append 8 %.
+-- Returns the position. Raises unique_violation when the version is taken, or an unplaced event is there already: ON
+-- CONFLICT would say so quietly, but inserts in two steps, which costs a lone append 8 %.
 --
 -- Every name is qualified, operators are called as functions, and no search_path is set: setting it costs a tenth of
 -- the call.

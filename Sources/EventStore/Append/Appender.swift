@@ -15,7 +15,7 @@ final class Appender: Sendable {
   /// How long a batch is tried again when the server is away, before its callers are told.
   private let patience: Duration
   private let logger: Logger
-  /// Called when a connection is lost with appends under way.
+  /// Called when a lane's connection was lost.
   private let onLoss: @Sendable () -> Void
   /// Called for each append that the server has decided on, before its caller is told.
   private let onVerdict: @Sendable (SealedAppend, Verdict, AppendCall) -> Void
@@ -50,6 +50,7 @@ final class Appender: Sendable {
     if let gathered {
       handOver(batches, to: gathered)
     } else if let batch = batches.first, batch.isAlone {
+      // The only one: nobody is alone while another append waits.
       return await runAlone(batch)
     } else {
       for batch in batches { drive(Departure(batch)) }
@@ -129,9 +130,7 @@ final class Appender: Sendable {
   /// The outcome of each request of a batch.
   ///
   /// - Parameter limit: How long to wait on the calling thread, and others for this batch.
-  private func outcomes(
-    of departure: Departure, waitingFor limit: Duration
-  ) async -> [AppendRequest.Outcome] {
+  private func outcomes(of departure: Departure, waitingFor limit: Duration) async -> [AppendRequest.Outcome] {
     let batch = departure.batch
     let lane = lanes[batch.lane]
     let call = departure.call ?? callAtOnce(batch.requests, on: lane)

@@ -91,8 +91,10 @@ final class StreamDirectory: Sendable {
     switch verdict {
     case .appended(let id, let firstVersion, let positions):
       let entry = append.entry ?? learn(append.stream, id: id)
-      let lastSeen = entry.lastSeen
-      if append.isUnplaced, lastSeen > 0, firstVersion > lastSeen + 1 { entry.doubt() }
+      if append.isUnplaced {
+        let lastSeen = entry.lastSeen
+        if lastSeen > 0, firstVersion > lastSeen + 1 { entry.doubt() }
+      }
       entry.saw(firstVersion + positions.count - 1, since: newestConnection)
     case .conflict: append.entry?.doubt()
     case .duplicate, .refusedWithGroup: break

@@ -77,6 +77,53 @@ struct BelievedVersionTests {
     }
   }
 
+  @Test("of many that go together some were done before: those are told of that, and the others go in, once")
+  func someAgain() async throws {
+    try await TestDatabase.required.withLog { log in
+      let streams = try (0..<8).map { try StreamName(category: "order", id: "\($0)") }
+      var earlier: [(events: [EventData], result: Appended)] = []
+      for stream in streams {
+        let events = [EventData.sample()]
+        earlier.append((events, try await log.append(events, to: stream, expecting: .any)))
+      }
+      try await withThrowingTaskGroup { group in
+        for (stream, (events, result)) in zip(streams, earlier) {
+          group.addTask {
+            let again = try await log.append(events, to: stream, expecting: .any)
+            #expect(again.wasDuplicate && again.positions == result.positions)
+          }
+          group.addTask {
+            let new = try await log.append([.sample()], to: stream, expecting: .any)
+            #expect(!new.wasDuplicate && new.version == 2)
+          }
+        }
+        try await group.waitForAll()
+      }
+      let total = try await log.readAll().collect().count
+      #expect(total == 16)
+    }
+  }
+
+  @Test("in an atomic append: where another part meets a conflict, nothing goes in")
+  func together() async throws {
+    try await TestDatabase.required.withLog { log in
+      for stream in ["order-1", "order-2", "order-2"] as [StreamName] {
+        try await log.append([.sample()], to: stream, expecting: .any)
+      }
+      func append(_ expected: Int) async throws(AppendError) -> [Appended] {
+        try await log.append([
+          StreamAppend([.sample()], to: "order-1", expecting: .any),
+          StreamAppend([.sample()], to: "order-2", expecting: .exact(expected)),
+        ])
+      }
+      await #expect(throws: AppendError.self) { try await append(1) }
+      let version = try await log.version(of: "order-1")
+      #expect(version == 1)
+      let appended = try await append(2)
+      #expect(appended.map(\.version) == [2, 3])
+    }
+  }
+
   @Test("many callers of two processes' worth of logs, on a few streams: no gap, none twice, each told its own place")
   func manyCallers() async throws {
     let database = try TestDatabase.required
