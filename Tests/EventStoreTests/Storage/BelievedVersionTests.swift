@@ -71,7 +71,13 @@ struct BelievedVersionTests {
         }
         var altered = sent
         altered[0].type = "another.type"
-        await #expect(throws: AppendError.self) { try await log.append(altered, to: "order-1", expecting: .any) }
+        let error = await #expect(throws: AppendError.self) {
+          try await log.append(altered, to: "order-1", expecting: .any)
+        }
+        guard case .duplicateEventID = error else {
+          Issue.record("expected a duplicate id, found \(String(describing: error))")
+          return
+        }
       }
       #expect(try await log.version(of: "order-1") == 2 * events)
     }
@@ -116,7 +122,12 @@ struct BelievedVersionTests {
           StreamAppend([.sample()], to: "order-2", expecting: .exact(expected)),
         ])
       }
-      await #expect(throws: AppendError.self) { try await append(1) }
+      let error = await #expect(throws: AppendError.self) { try await append(1) }
+      guard case .conflict(let conflict) = error else {
+        Issue.record("expected a conflict, found \(String(describing: error))")
+        return
+      }
+      #expect(conflict.stream == "order-2" && conflict.actual == 2)
       let version = try await log.version(of: "order-1")
       #expect(version == 1)
       let appended = try await append(2)
