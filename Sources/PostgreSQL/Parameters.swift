@@ -34,6 +34,11 @@ public struct Parameters: Sendable {
     types[types.count - 1] = type
   }
 
+  /// - Parameter isAbsent: Whether it is to be null instead.
+  package mutating func append(_ array: BinaryArray, unless isAbsent: Bool) {
+    isAbsent ? appendNull(array.typeOID) : append(array)
+  }
+
   /// - Parameter type: The type's OID; 0 lets the server infer it.
   public mutating func appendNull(_ type: UInt32) {
     ends.append(-1)

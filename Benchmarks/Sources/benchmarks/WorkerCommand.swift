@@ -11,6 +11,7 @@ struct WorkerCommand: AsyncParsableCommand {
   @Option var schema: String
   @Option var keyring: String
   @Option var callers = 1
+  @Option var eventsPerStream = Int.max
   /// When to begin, on the clock of ``Monotonic``.
   @Option var start: UInt64 = 0
   @Option var nanoseconds: UInt64 = 0
@@ -30,7 +31,7 @@ struct WorkerCommand: AsyncParsableCommand {
   }
 
   private func appends(_ configuration: EventLogConfiguration) async throws -> WorkerCount {
-    let appends = try await Appends(configuration, callers: callers, prefix: UUID().uuidString)
+    let appends = try await Appends(configuration, callers: callers, eventsPerStream: eventsPerStream, prefix: UUID().uuidString)
     // Until the round begins: makes streams and keys, fills caches.
     let now = Monotonic.now
     guard now < start else { throw Problem("a worker was not ready in time: is the machine busy?") }

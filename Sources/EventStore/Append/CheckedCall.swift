@@ -62,10 +62,7 @@ struct CheckedCall {
     var appendOf = BinaryArray(of: TypeOID.int4, reservingBytes: 8 * columns.capacity)
     var offsets = BinaryArray(of: TypeOID.int4, reservingBytes: 8 * columns.capacity)
     var keyOf = BinaryArray(of: TypeOID.int4)
-    var keyIDs = BinaryArray(of: TypeOID.uuid)
-    var keySubjects = BinaryArray(of: TypeOID.text)
-    var keyMasters = BinaryArray(of: TypeOID.text)
-    var keyWrapped = BinaryArray(of: TypeOID.bytea)
+    var keys = KeyColumns()
 
     func add(_ event: SealedEvent, of part: Int, offset: Int) {
       appendOf.append(Int32(part + 1))
@@ -84,10 +81,7 @@ struct CheckedCall {
       firstIDs.append(append.events[0].id)
       for key in append.newKeys {
         keyOf.append(Int32(number + 1))
-        keyIDs.append(key.id)
-        keySubjects.append(key.subject)
-        keyMasters.append(key.masterKeyID)
-        keyWrapped.append(key.wrapped)
+        keys.add(key)
       }
       guard order == nil else { continue }
       if previous != append.stream {
@@ -108,18 +102,16 @@ struct CheckedCall {
     }
 
     var parameters = Parameters(reservingBytes: columns.byteCount + 64 * parts.count + 400)
-    func add(_ array: BinaryArray, unless absent: Bool = false) {
-      absent ? parameters.appendNull(array.typeOID) : parameters.append(array)
-    }
-    add(streamIDs)
-    add(names, unless: !named)
-    add(expected)
-    add(groups, unless: !grouped)
-    add(firstIDs)
-    add(appendOf)
-    add(offsets)
+    parameters.append(streamIDs)
+    parameters.append(names, unless: !named)
+    parameters.append(expected)
+    parameters.append(groups, unless: !grouped)
+    parameters.append(firstIDs)
+    parameters.append(appendOf)
+    parameters.append(offsets)
     columns.add(to: &parameters)
-    for array in [keyOf, keyIDs, keySubjects, keyMasters, keyWrapped] { add(array, unless: keyIDs.count == 0) }
+    parameters.append(keyOf, unless: keyOf.count == 0)
+    keys.add(to: &parameters)
     return parameters
   }
 

@@ -48,8 +48,8 @@ struct EventColumns {
     parameters.append(ids)
     parameters.append(types)
     parameters.append(schemaVersions)
-    hasTime ? parameters.append(occurredAt) : parameters.appendNull(occurredAt.typeOID)
-    hasMetadata ? parameters.append(metadata) : parameters.appendNull(metadata.typeOID)
+    parameters.append(occurredAt, unless: !hasTime)
+    parameters.append(metadata, unless: !hasMetadata)
     parameters.append(data)
   }
 }

@@ -1,8 +1,9 @@
 internal import FoundationEssentials
 internal import PostgreSQL
 
-/// A call that appends events at versions which this process has seen to be free: a plain insert, which finds whoever
-/// was there before. See schema/functions/append_placed.sql and append_event.sql.
+/// A call that appends events at versions which this process believes to be free, of streams that it knows or that are to
+/// be made: a plain insert, which finds whoever was there before. See schema/functions/append_placed.sql and
+/// append_event.sql.
 struct PlacedCall {
   private let appends: [SealedAppend]
   /// The version before each one's first event.
@@ -13,36 +14,44 @@ struct PlacedCall {
   private let isSingle: Bool
 
   private enum Order {
-    /// As they are given.
-    case given
     case append([Int])
     /// The append of each event in turn.
     case event([Int])
   }
 
   /// - Parameters:
-  ///   - appends: Placed; a stream has one, or several that expect no version. They travel by stream id: two calls then
-  ///     wait for each other in one order only, which rules out deadlock.
+  ///   - appends: Placed; a stream has one, or several that expect no version. They travel by stream id, and new streams
+  ///     behind, by name: two calls then wait for each other in one order only, which rules out deadlock.
   ///   - inTransaction: Whether it is part of a transaction, which then survives a conflict.
   init(_ appends: [SealedAppend], inTransaction: Bool) {
     self.appends = appends
-    isSingle = !inTransaction && appends.count == 1 && appends[0].events.count == 1
-    if appends.count == 1 {
-      order = .given
-      previousVersions = [appends[0].previousVersion]
-    } else {
-      var ranks = appends.enumerated().map { (id: $1.streamID, index: $0) }
-      ranks.sort { $0.id == $1.id ? $0.index < $1.index : $0.id < $1.id }
-      order = .append(ranks.map(\.index))
-      var previousVersions = [Int](repeating: 0, count: appends.count)
-      var last: (id: Int64, version: Int) = (0, 0)
-      for (id, index) in ranks {
-        let previous = id == last.id ? last.version : appends[index].previousVersion
-        previousVersions[index] = previous
-        last = (id, previous + appends[index].events.count)
-      }
-      self.previousVersions = previousVersions
+    isSingle =
+      !inTransaction && appends.count == 1 && appends[0].events.count == 1 && !appends[0].isNew
+      && appends[0].newKeys.isEmpty
+    let order = appends.count == 1 ? [0] : Self.order(of: appends)
+    var previousVersions = [Int](repeating: 0, count: appends.count)
+    var before: (append: SealedAppend, version: Int)?
+    for index in order {
+      let append = appends[index]
+      let previous =
+        if let before, append.isSameStream(as: before.append) { before.version } else { append.previousVersion }
+      previousVersions[index] = previous
+      before = (append, previous + append.events.count)
     }
+    self.order = .append(order)
+    self.previousVersions = previousVersions
+  }
+
+  private static func order(of appends: [SealedAppend]) -> [Int] {
+    var known = appends.enumerated().map { (id: $1.streamID, index: $0) }
+    var new: [Int] = []
+    if known.contains(where: { $0.id == 0 }) {
+      new = known.filter { $0.id == 0 }.map(\.index)
+      known.removeAll { $0.id == 0 }
+      new.sort { (appends[$0].stream, $0) < (appends[$1].stream, $1) }
+    }
+    known.sort { $0.id == $1.id ? $0.index < $1.index : $0.id < $1.id }
+    return known.map(\.index) + new
   }
 
   /// Appends their events in the order that `order` gives: the append of each event.
@@ -86,18 +95,22 @@ struct PlacedCall {
     var versions = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * columns.capacity)
     let someUnplaced = appends.contains(where: \.isUnplaced)
     var unplaced = BinaryArray(of: TypeOID.bool, reservingBytes: someUnplaced ? 5 * columns.capacity : 0)
+    var names = BinaryArray(of: TypeOID.text)
+    var nameOf = BinaryArray(of: TypeOID.int4)
+    var keys = KeyColumns()
     func add(_ number: Int, _ index: Int) {
       let append = appends[number]
-      streamIDs.append(append.streamID)
+      append.isNew ? nameOf.append(Int32(names.count)) : streamIDs.append(append.streamID)
       versions.append(Int64(previousVersions[number] + index + 1))
       if someUnplaced { unplaced.append(append.isUnplaced) }
       columns.add(append.events[index])
     }
     switch order {
-    case .given:
-      for append in appends.indices { for index in appends[append].events.indices { add(append, index) } }
     case .append(let order):
-      for append in order { for index in appends[append].events.indices { add(append, index) } }
+      for (index, append) in order.enumerated() {
+        if startsNewStream(order, index) { names.append(appends[append].stream.description) }
+        for event in appends[append].events.indices { add(append, event) }
+      }
     case .event(let order):
       var taken = [Int](repeating: 0, count: appends.count)
       for append in order {
@@ -105,37 +118,49 @@ struct PlacedCall {
         taken[append] += 1
       }
     }
+    for append in appends { for key in append.newKeys { keys.add(key) } }
     var parameters = Parameters(reservingBytes: columns.byteCount + 24 * columns.capacity + 200)
     parameters.append(streamIDs)
     parameters.append(versions)
-    someUnplaced ? parameters.append(unplaced) : parameters.appendNull(unplaced.typeOID)
+    parameters.append(unplaced, unless: !someUnplaced)
     columns.add(to: &parameters)
+    parameters.append(names, unless: names.count == 0)
+    parameters.append(nameOf, unless: names.count == 0)
+    keys.add(to: &parameters)
     return parameters
+  }
+
+  /// Whether the append at a place of the order is the first of a stream that is to be made.
+  private func startsNewStream(_ order: [Int], _ index: Int) -> Bool {
+    let append = appends[order[index]]
+    return append.isNew && (index == 0 || !append.isSameStream(as: appends[order[index - 1]]))
   }
 
   /// The verdicts, in the order in which the appends were given, without positions where they were interleaved; `nil`
   /// where someone was there before, so that nothing was appended.
   func verdicts(_ rows: Rows) -> [Verdict]? {
     guard !rows.isNull(rows.count - 1, 0) else { return nil }
-    if isSingle { return [verdict(0, [Position(rows.int64(0, 0))])] }
     var verdicts = [Verdict](repeating: .refusedWithGroup, count: appends.count)
-    var next = 0
-    func take(_ append: Int) {
-      let end = next + appends[append].events.count
-      verdicts[append] = verdict(append, (next..<end).map { Position(rows.int64($0, 0)) })
-      next = end
-    }
     switch order {
-    case .given: for append in appends.indices { take(append) }
-    case .append(let order): for append in order { take(append) }
+    case .append(let order):
+      var next = 0
+      // Behind the positions, the ids of new streams.
+      var newStream = appends.reduce(-1) { $0 + $1.events.count }
+      for (index, append) in order.enumerated() {
+        if startsNewStream(order, index) { newStream += 1 }
+        let end = next + appends[append].events.count
+        verdicts[append] = verdict(
+          append, appends[append].isNew ? rows.int64(newStream, 0) : appends[append].streamID,
+          (next..<end).map { Position(rows.int64($0, 0)) })
+        next = end
+      }
     case .event:
-      for append in appends.indices { verdicts[append] = verdict(append, []) }
+      for append in appends.indices { verdicts[append] = verdict(append, appends[append].streamID, []) }
     }
     return verdicts
   }
 
-  private func verdict(_ append: Int, _ positions: [Position]) -> Verdict {
-    .appended(
-      streamID: appends[append].streamID, firstVersion: previousVersions[append] + 1, positions: positions)
+  private func verdict(_ append: Int, _ streamID: Int64, _ positions: [Position]) -> Verdict {
+    .appended(streamID: streamID, firstVersion: previousVersions[append] + 1, positions: positions)
   }
 }

@@ -7,7 +7,7 @@ final class SealedAppend: Sendable {
   /// `nil` where this process does not know the stream yet: then the name travels.
   let entry: StreamDirectory.Entry?
   let expected: ExpectedVersion
-  /// Whether what this process has seen of the stream is to be relied on: see ``isPlaced(on:)``.
+  /// Whether what this process knows of the stream is to be relied on: see ``isPlaced(on:)``.
   let mayBePlaced: Bool
   let events: [SealedEvent]
   /// Data keys in use that the store may not have yet.
@@ -33,10 +33,18 @@ final class SealedAppend: Sendable {
   /// 0 where it is not known.
   var streamID: Int64 { entry?.id ?? 0 }
 
+  /// Whether the stream is not there yet, as far as this process knows.
+  var isNew: Bool { entry == nil }
+
+  func isSameStream(as other: SealedAppend) -> Bool {
+    isNew ? other.isNew && stream == other.stream : streamID == other.streamID
+  }
+
   /// Whether this process has seen the expected version committed, or, where none is expected, believes that it knows
-  /// the last: then the server need not look for it.
+  /// the last; or that the stream is to be made: then the server need not look for it.
   func isPlaced(on connection: Connection) -> Bool {
-    mayBePlaced && entry?.vouches(for: expected, on: connection) == true
+    guard mayBePlaced else { return false }
+    return entry?.vouches(for: expected, on: connection) ?? expected.mayBeFirst
   }
 
   /// Whether it may go to any version.
@@ -85,4 +93,7 @@ extension ExpectedVersion {
     case .streamExists: -2
     }
   }
+
+  /// Whether a stream can begin with such an append.
+  var mayBeFirst: Bool { code == 0 || code == -1 }
 }

@@ -22,7 +22,7 @@ extension PostgreSQLEventLog {
   }
 
   /// - Returns: `nil` where something must be looked up first.
-  private func sealed(
+  func sealed(
     _ appends: [StreamAppend], _ inTransaction: Bool, afterLookUp: Bool
   ) throws(AppendError) -> [SealedAppend]? {
     var sealed: [SealedAppend] = []
@@ -50,11 +50,11 @@ extension PostgreSQLEventLog {
         events.append(seal(event, for: append.stream, key: current?.key.key))
       }
       // What the caller's transaction itself has appended is not known here: where its next version goes, the server says.
-      let isKnown = entry != nil && newKeys.isEmpty && (!inTransaction || append.expected.code > 0)
+      let isKnown = !inTransaction || (entry != nil && append.expected.code > 0)
       sealed.append(
         SealedAppend(
           stream: append.stream, entry: entry, expected: append.expected,
-          mayBePlaced: isKnown && entry?.isDoubted() == false, events: events, newKeys: newKeys))
+          mayBePlaced: isKnown && !directory.isDoubted(entry), events: events, newKeys: newKeys))
     }
     return sealed
   }

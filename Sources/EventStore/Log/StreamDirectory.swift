@@ -9,23 +9,13 @@ final class StreamDirectory: Sendable {
   final class Entry: Sendable {
     let id: Int64
     private let seen = Mutex<(version: Int, newestConnection: UInt64)>((0, 0))
-    /// Appends for which the version is not to be relied on, because that was found wrong lately, or other writers were
-    /// met: a wrong belief is found later and costs the server more than a look.
-    private let doubts = Atomic<Int>(0)
-
-    private static let doubtsAtOnce = 64
+    /// Whether the version is to be relied on.
+    fileprivate let doubts = Doubts()
 
     init(id: Int64) { self.id = id }
 
     /// The last version that was seen committed.
     var lastSeen: Int { seen.withLock { $0.version } }
-
-    /// Whether there are doubts. To be asked once an append.
-    func isDoubted() -> Bool {
-      guard doubts.load(ordering: .relaxed) > 0 else { return false }
-      doubts.wrappingSubtract(1, ordering: .relaxed)
-      return true
-    }
 
     /// Whether `expected` is a version that was seen, and where none is expected, whether any was; and is there as long
     /// as `connection` works. A server that crashes, or hands over to a standby, may lose what it has told where it does
@@ -54,7 +44,24 @@ final class StreamDirectory: Sendable {
       }
     }
 
-    func doubt() { doubts.store(Self.doubtsAtOnce, ordering: .relaxed) }
+    func doubt() { doubts.raise() }
+  }
+
+  /// Appends for which a belief is not to be relied on, because that was found wrong lately, or other writers were met: a
+  /// wrong belief is found later and costs the server more than a look.
+  fileprivate struct Doubts: ~Copyable, Sendable {
+    private let appends = Atomic<Int>(0)
+
+    private static let atOnce = 64
+
+    /// To be asked once an append.
+    func areLeft() -> Bool {
+      guard appends.load(ordering: .relaxed) > 0 else { return false }
+      appends.wrappingSubtract(1, ordering: .relaxed)
+      return true
+    }
+
+    func raise() { appends.store(Self.atOnce, ordering: .relaxed) }
   }
 
   private struct Known {
@@ -62,6 +69,8 @@ final class StreamDirectory: Sendable {
     var names = GenerationalCache<Int64, StreamName>(capacity: 100_000)
   }
   private let known = Mutex(Known())
+  /// Whether a stream that this process does not know is to be taken for one that is not there.
+  private let doubtsAboutNew = Doubts()
   private let queries: Queries
 
   init(_ queries: Queries) { self.queries = queries }
@@ -93,11 +102,25 @@ final class StreamDirectory: Sendable {
       let entry = append.entry ?? learn(append.stream, id: id)
       if append.isUnplaced {
         let lastSeen = entry.lastSeen
-        if lastSeen > 0, firstVersion > lastSeen + 1 { entry.doubt() }
+        if lastSeen > 0 || append.isNew, firstVersion > lastSeen + 1 { doubt(append) }
       }
       entry.saw(firstVersion + positions.count - 1, since: newestConnection)
-    case .conflict: append.entry?.doubt()
-    case .duplicate, .refusedWithGroup: break
+    case .conflict: doubt(append)
+    case .duplicate: if append.isNew { doubt(append) }
+    case .refusedWithGroup: break
+    }
+  }
+
+  /// Whether what this process believes of a stream, or of those that it does not know, is not to be relied on. To be
+  /// asked once an append.
+  func isDoubted(_ entry: Entry?) -> Bool { entry?.doubts.areLeft() ?? doubtsAboutNew.areLeft() }
+
+  /// What was believed of a stream was found wrong, or may have been.
+  func doubt(_ append: SealedAppend) {
+    if let entry = append.entry {
+      entry.doubt()
+    } else if append.mayBePlaced {
+      doubtsAboutNew.raise()
     }
   }
 

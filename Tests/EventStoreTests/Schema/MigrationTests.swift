@@ -19,6 +19,7 @@ struct MigrationTests {
     "0007_outbox 76d70a5dcf7cdde1ed4470026887f59feab09a1246e9850e53bea37c592a8c34",
     "0008_schedules dfe9bc1482a98abed4778327c87b88f7737be98f20bbb1ab02440ea4841f4660",
     "0009_append_placed a5dfe562f492b04eee406610b9a688d8f878899c42850d5fa73af1bc737719b6",
+    "0010_append_new_streams 9f0269c7106193d4a628d1110b17f6ba4605dae7809bfefb874ad1d0a934e3fd",
   ]
 
   @Test("a released migration is never edited")

@@ -72,17 +72,28 @@ struct ImmutabilityTests {
     let trap = names.map { "CREATE DOMAIN pg_temp.\($0) AS pg_catalog.\($0) CHECK (pg_temp.trap());" }
     let calls = [
       "append_event(s.stream_id, 2, false, gen_random_uuid(), 't', 1, NULL, NULL, '')",
-      "append_placed(ARRAY[s.stream_id], ARRAY[3::pg_catalog.int8], NULL, ARRAY[gen_random_uuid()], ARRAY['t'], "
-        + "ARRAY[1], NULL, NULL, ARRAY[''::pg_catalog.bytea])",
+      "append_placed(ARRAY[s.stream_id], ARRAY[3::pg_catalog.int8, 1], NULL, ARRAY[gen_random_uuid(), gen_random_uuid()], "
+        + "ARRAY['t', 't'], ARRAY[1, 1], NULL, NULL, ARRAY[''::pg_catalog.bytea, '']::pg_catalog.bytea[], "
+        + "ARRAY['account-2'], ARRAY[1], ARRAY[gen_random_uuid()], ARRAY['account-2'], "
+        + "ARRAY[m.master_key_id]::pg_catalog.text[], ARRAY[''::pg_catalog.bytea])",
     ]
+    try await database.sql(
+      """
+      CREATE SCHEMA trap;
+      CREATE FUNCTION trap.equals(text, text) RETURNS boolean LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$;
+      CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.equals);
+      GRANT USAGE ON SCHEMA trap TO PUBLIC;
+      """)
     for call in calls {
       try await database.sql(
         """
         SET ROLE eventstore_writer;
+        SET search_path TO trap, pg_catalog;
         CREATE FUNCTION pg_temp.trap() RETURNS boolean LANGUAGE plpgsql AS
           $$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$;
         \(trap.joined(separator: "\n"))
-        SELECT eventstore.\(call) FROM eventstore.streams AS s;
+        SELECT eventstore.\(call) FROM eventstore.streams AS s, eventstore.master_keys AS m;
         """)
     }
     try await database.withLog { log in

@@ -15,7 +15,7 @@ struct Scenario: Sendable {
   var remarks: @Sendable (Stage) async throws -> [Figure] = { _ in [] }
 
   static let all: [Scenario] = [
-    .appends32, .appends256, .appends32Function, .lone, .appendsAny, .batch100,
+    .appends32, .appends256, .appends32Function, .lone, .appendsAny, .appendsNew, .batch100,
     .twoProcesses,
     .scan, .scanCodable, .stream100, .sealAppend, .sealScan, .importFile,
     .stream10k, .replay10k, .snapshotLoad, .snapshotAppends,

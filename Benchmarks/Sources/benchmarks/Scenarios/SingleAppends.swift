@@ -26,6 +26,16 @@ extension Scenario {
     )
   }
 
+  static let appendsNew = Scenario(
+    name: "appends-new", ours: "appends of one event, 32 tasks, each going on with a new stream after 10",
+    yardstick: "the same, each on one stream", comparisons: [.throughput(atLeast: 0.65)]
+  ) { stage in
+    (
+      try await Appends(stage.store("benchmarks_store"), callers: 32, eventsPerStream: 10),
+      try await Appends(stage.store("benchmarks_store_one"), callers: 32)
+    )
+  }
+
   private static func singleAppends(
     _ name: String, callers: Int, _ yardstick: String, clients: Int, _ call: PreparedClients.Call,
     _ comparisons: [Comparison]

@@ -1,0 +1,265 @@
+import FoundationEssentials
+import PostgreSQL
+import TestSupport
+import Testing
+
+@testable import EventStore
+
+@Suite("Appends that make streams", .database, .timeLimit(.minutes(15)))
+struct NewStreamTests {
+  private static func isBelieved(_ log: PostgreSQLEventLog, _ expected: ExpectedVersion = .noStream) throws -> Bool {
+    try log.sealed([StreamAppend([.sample()], to: "order-unheard-of", expecting: expected)], false, afterLookUp: true)?
+      .first?.mayBePlaced == true
+  }
+
+  /// The conflict that an append meets.
+  private static func conflict(
+    _ log: PostgreSQLEventLog, _ stream: StreamName, _ expected: ExpectedVersion = .noStream
+  ) async -> VersionConflict? {
+    let error = await #expect(throws: AppendError.self) {
+      try await log.append([.sample()], to: stream, expecting: expected)
+    }
+    guard case .conflict(let conflict) = error else {
+      Issue.record("expected a conflict, found \(String(describing: error))")
+      return nil
+    }
+    return conflict
+  }
+
+  @Test("they travel behind known streams, by name; several that expect no version follow each other")
+  func order() {
+    let entry = StreamDirectory.Entry(id: 7)
+    entry.saw(5, since: 1)
+    let call = PlacedCall(
+      [
+        AppendSamples.part("order-c", .any, events: 2), AppendSamples.part("order-b", .noStream),
+        AppendSamples.part("order-7", .any, entry: entry), AppendSamples.part("order-c", .any),
+        AppendSamples.part("order-7", .any, entry: entry),
+      ], inTransaction: false)
+    #expect(call.previousVersions == [0, 0, 5, 2, 6])
+  }
+
+  @Test("need no look, and bring their keys along: alone, together, atomically, and beside known streams")
+  func withoutLook() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      for stream in ["order-1", "order-2"] as [StreamName] {
+        try await log.append([.sample()], to: stream, expecting: .noStream)
+      }
+    }
+    // append, which looks, is out of reach.
+    try await database.sql("REVOKE EXECUTE ON FUNCTION eventstore.append FROM eventstore_writer")
+    try await database.withLog({
+      $0.connection.connectionString = ConnectionString.withRole("eventstore_writer", in: database.connectionString)
+      // What was seen before a connection was made is not believed on it.
+      $0.appendLanes = 1
+    }) { log in
+      let alone = try await log.append(EventData.samples(2), to: "order-alone", expecting: .noStream)
+      #expect(alone.firstVersion == 1 && alone.version == 2)
+      let unplaced = try await log.append([.sample()], to: "order-any", expecting: .any)
+      #expect(unplaced.version == 1)
+      // After the lane's connection was made.
+      for stream in ["order-1", "order-2"] as [StreamName] { _ = try await log.read(stream).collect() }
+      let atomic = try await log.append([
+        StreamAppend(EventData.samples(3), to: "order-z", expecting: .noStream),
+        StreamAppend([.sample()], to: "order-1", expecting: .exact(1)),
+        StreamAppend([.sample()], to: "order-y", expecting: .any),
+      ])
+      #expect(atomic.map(\.stream) == ["order-z", "order-1", "order-y"])
+      #expect(atomic.map(\.version) == [3, 2, 1])
+      // By id, then by name.
+      #expect(atomic[1].positions[0] < atomic[2].positions[0] && atomic[2].positions[0] < atomic[0].positions[0])
+      try await withThrowingTaskGroup { group in
+        for caller in 0..<24 {
+          group.addTask {
+            let stream = try StreamName(category: "order", id: "new-\(caller)")
+            for version in 0..<6 {
+              let appended = try await log.append([.sample()], to: stream, expecting: .exact(version))
+              #expect(appended.version == version + 1)
+              try await log.append([.sample()], to: "order-2", expecting: .any)
+            }
+          }
+        }
+        try await group.waitForAll()
+      }
+    }
+    try await database.withLog { other in
+      let events = try await other.readAll().collect()
+      #expect(events.count == 298)
+      for event in events { _ = try event.payload.get() }
+      let versions = try await other.read("order-2").collect().map(\.version)
+      #expect(versions == Array(1...145))
+    }
+    let wrong = try await database.column(
+      """
+      SELECT s.name FROM eventstore.streams s JOIN eventstore.categories c ON c.category_id = s.stream_id >> 48
+       WHERE c.name <> 'order' OR s.stream_id & 255 <> get_byte(sha256(convert_to(s.name, 'UTF8')), 0)
+      """, as: String.self)
+    #expect(wrong == [])
+  }
+
+  @Test("the first stream of a category makes the category")
+  func category() async throws {
+    try await TestDatabase.required.withLog { log in
+      for name in ["order-1", "order-2", "invoice-1", "plain"] {
+        let appended = try await log.append([.sample()], to: StreamName(name), expecting: .noStream)
+        #expect(appended.version == 1)
+        #expect(try Self.isBelieved(log))
+      }
+      let invoices = try await log.readAll(after: .start, where: LogFilter(categories: ["invoice"])).collect()
+      #expect(invoices.map(\.stream) == ["invoice-1"])
+    }
+  }
+
+  @Test("one that was there already: its own append meets the conflict, the others of its batch go in")
+  func taken() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append([.sample()], to: "order-known", expecting: .noStream)
+      try await database.withLog { other in
+        for stream in ["order-0", "order-1"] as [StreamName] {
+          try await other.append(EventData.samples(2), to: stream, expecting: .noStream)
+        }
+      }
+      try await withThrowingTaskGroup { group in
+        for number in 0..<12 {
+          group.addTask {
+            let stream = try StreamName(category: "order", id: "\(number)")
+            if number < 2 {
+              let conflict = await Self.conflict(log, stream)
+              #expect(conflict?.stream == stream && conflict?.actual == 2)
+            } else {
+              let appended = try await log.append([.sample()], to: stream, expecting: .noStream)
+              #expect(appended.version == 1)
+            }
+          }
+        }
+        try await group.waitForAll()
+      }
+      let count = try await log.readAll().collect().count
+      #expect(count == 15)
+      // For a while the store is asked first. (It was asked for the second conflict, at least.)
+      #expect(try !Self.isBelieved(log))
+      var asked = 1
+      while try !Self.isBelieved(log), asked < 1000 { asked += 1 }
+      #expect((60...64).contains(asked))
+    }
+  }
+
+  @Test("one that others have made, to which an append goes that expects no version: it goes behind theirs")
+  func unplacedTaken() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append([.sample()], to: "order-1", expecting: .noStream)
+      // Looked up, and not there yet.
+      let sealed = try #require(
+        try log.sealed([StreamAppend([.sample()], to: "order-2", expecting: .any)], false, afterLookUp: true))
+      try await database.withLog { try await $0.append(EventData.samples(3), to: "order-2", expecting: .noStream) }
+      let verdicts = try await log.appender.append(sealed).get()
+      guard case .appended(_, let firstVersion, _)? = verdicts.first else {
+        Issue.record("found \(verdicts)")
+        return
+      }
+      #expect(firstVersion == 4)
+      #expect(try !Self.isBelieved(log))
+    }
+  }
+
+  @Test("the same ids again are the same append", arguments: [ExpectedVersion.noStream, .any])
+  func sameAgain(expected: ExpectedVersion) async throws {
+    let database = try TestDatabase.required
+    let events = EventData.samples(2)
+    let first = try await database.withLog { log in
+      try await log.append([.sample()], to: "order-0", expecting: .noStream)
+      return try await log.append(events, to: "order-1", expecting: expected)
+    }
+    #expect(!first.wasDuplicate)
+    for _ in 0..<2 {
+      try await database.withLog { log in
+        for _ in 0..<2 {
+          let again = try await log.append(events, to: "order-1", expecting: expected)
+          #expect(again.wasDuplicate && again.firstVersion == 1 && again.positions == first.positions)
+        }
+      }
+    }
+  }
+
+  @Test("what a caller's transaction has made is not taken for new by its next append")
+  func transaction() async throws {
+    try await TestDatabase.required.withLog { log in
+      try await log.append([.sample()], to: "order-0", expecting: .noStream)
+      try await log.withTransaction { (transaction: borrowing Transaction) in
+        for version in 0..<3 {
+          let appended = try await log.append([.sample()], to: "order-1", expecting: .exact(version), in: transaction)
+          #expect(appended.version == version + 1)
+        }
+        let other = try await log.append([.sample()], to: "order-2", expecting: .any, in: transaction)
+        #expect(other.version == 1)
+      }
+      #expect(await Self.conflict(log, "order-1")?.actual == 3)
+    }
+  }
+
+  /// What callers were told.
+  private struct Told: Sendable {
+    var made: [StreamName] = []
+    var events: [StreamName: [(version: Int, id: UUID)]] = [:]
+
+    mutating func add(_ other: Told) {
+      made += other.made
+      events.merge(other.events) { $0 + $1 }
+    }
+  }
+
+  @Test("four processes' worth of logs make the same streams: each is made once, none has a gap, nobody deadlocks")
+  func race() async throws {
+    let database = try TestDatabase.required
+    let names = try (0..<60).map { try StreamName(category: "order", id: "\($0 * 7919 % 997)") }
+    let told = try await withThrowingTaskGroup(of: Told.self) { group in
+      for _ in 0..<4 {
+        group.addTask {
+          try await database.withLog { log in
+            try await withThrowingTaskGroup(of: Told.self) { group in
+              for caller in 0..<8 {
+                group.addTask {
+                  var told = Told()
+                  for number in 0..<names.count {
+                    let stream = names[(number + caller * 5) % names.count]
+                    let events = EventData.samples(number % 3 == 0 ? 2 : 1)
+                    let expected: ExpectedVersion = (number + caller) % 2 == 0 ? .noStream : .any
+                    do {
+                      let appended = try await log.append(events, to: stream, expecting: expected)
+                      if expected == .noStream { told.made.append(stream) }
+                      for (index, event) in events.enumerated() {
+                        told.events[stream, default: []].append((appended.firstVersion + index, event.id))
+                      }
+                    } catch AppendError.conflict(let conflict) {
+                      #expect(expected == .noStream && conflict.actual > 0)
+                    }
+                  }
+                  return told
+                }
+              }
+              return try await group.reduce(into: Told()) { $0.add($1) }
+            }
+          }
+        }
+      }
+      return try await group.reduce(into: Told()) { $0.add($1) }
+    }
+    #expect(Set(told.made).count == told.made.count)
+    try await database.withLog { log in
+      for stream in names {
+        let own = (told.events[stream] ?? []).sorted { $0.version < $1.version }
+        let recorded = try await log.read(stream).collect()
+        #expect(recorded.map(\.version) == Array(1...own.count))
+        #expect(recorded.map(\.id) == own.map(\.id))
+        #expect(zip(recorded, recorded.dropFirst()).allSatisfy { $0.position < $1.position })
+        for event in recorded { _ = try event.payload.get() }
+      }
+    }
+    let deadlocks = try await database.column(
+      "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", as: Int.self)
+    #expect(deadlocks == [0])
+  }
+}
