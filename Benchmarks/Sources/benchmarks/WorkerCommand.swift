@@ -31,7 +31,8 @@ struct WorkerCommand: AsyncParsableCommand {
   }
 
   private func appends(_ configuration: EventLogConfiguration) async throws -> WorkerCount {
-    let appends = try await Appends(configuration, callers: callers, eventsPerStream: eventsPerStream, prefix: UUID().uuidString)
+    let appends = try await Appends(
+      configuration, callers: callers, eventsPerStream: eventsPerStream, prefix: UUID().uuidString)
     // Until the round begins: makes streams and keys, fills caches.
     let now = Monotonic.now
     guard now < start else { throw Problem("a worker was not ready in time: is the machine busy?") }
