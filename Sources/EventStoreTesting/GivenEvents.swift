@@ -169,18 +169,20 @@ private enum TestServer {
   case given(String, SchemaName)
   case own
 
-  /// Started once a process, and found running by the next.
+  /// Started once a process, and found running by the next. Each version of this library has a store of its own there:
+  /// tests of two may run side by side.
   private static let started = Task {
     let folder = FileManager.default.temporaryDirectory.path + "/eventstore-testing-\(getuid())"
     let url = try await EmbeddedCluster(directory: FilePath(folder)).start()
-    try await Migrator(ConnectionConfiguration(url)).migrateIfNeeded()
-    return url
+    let schema = try SchemaName("eventstore_\(Migrator.digestOfContents.prefix(16))")
+    try await Migrator(ConnectionConfiguration(url), schema: schema).migrateIfNeeded()
+    return (url: url, schema: schema)
   }
 
   func address() async throws -> (url: String, schema: SchemaName) {
     switch self {
     case .given(let url, let schema): return (url, schema)
-    case .own: return (try await Self.started.value, "eventstore")
+    case .own: return try await Self.started.value
     }
   }
 }

@@ -108,7 +108,10 @@ struct CancellationTests {
 
   @Test("a server that answers nothing, not even a cancellation, counts as lost")
   func frozenServer() async throws {
-    try await withConnection { connection in
+    // A server of its own: others' DROP DATABASE waits for every process.
+    try await IsolatedServer.with { server in
+      let connection = try await Connection.connect(ConnectionConfiguration(server.database.connectionString))
+      defer { connection.close() }
       let backend = pid_t(try await connection.backend)
       kill(backend, SIGSTOP)
       defer { kill(backend, SIGCONT) }

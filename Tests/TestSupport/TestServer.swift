@@ -59,10 +59,11 @@ enum TestServer {
     return administration
   }
 
+  /// With patience: making and dropping a database waits for the disk, and for every process of the server.
   static func sql(_ connectionString: String, _ text: String) async throws {
     let connection = try await Connection.connect(ConnectionConfiguration(connectionString))
     defer { connection.close() }
-    try await connection.script(text)
+    try await connection.script(text, timeout: .seconds(300))
   }
 
   // MARK: Ending

@@ -70,12 +70,15 @@ public struct Migrator: Sendable {
     }
   }
 
-  /// What stands as the schema's comment once everything of this binary is in it.
-  private static let contents: String = {
+  /// SHA-256, in hexadecimal digits, of everything that this binary makes in a store.
+  package static let digestOfContents: String = {
     let text = (SQL.migrations + SQL.functions + SQL.privileges).map(\.text).joined()
-    let digest = StateShape.sha256(Array(text.utf8)).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    return "eventstore, migration \(known.last?.number ?? 0), contents \(digest)"
+    return StateShape.sha256(Array(text.utf8)).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }()
+
+  /// What stands as the schema's comment once everything of this binary is in it.
+  private static let contents =
+    "eventstore, migration \(known.last?.number ?? 0), contents \(digestOfContents)"
 
   private static let comment = Statement(
     "SELECT obj_description(to_regnamespace(quote_ident($1))::oid, 'pg_namespace')")
