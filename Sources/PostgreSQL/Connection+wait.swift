@@ -17,7 +17,9 @@ extension Connection {
   ///
   /// The thread sleeps without a timer of its own, because where a timer is a matter for the hypervisor, setting and
   /// clearing one takes longer than all else here: the reactor's ticks see to it that nobody waits too long.
-  func wait(for limit: Duration, until isDone: () -> Bool) {
+  ///
+  /// - Parameter onInput: Called each time that something has come, before it is taken in.
+  func wait(for limit: Duration, onInput: () -> Void, until isDone: () -> Bool) {
     let end = Deadline.now.advanced(by: limit)
     let mine = state.withLock { state -> Alarm? in
       guard state.pg != nil, state.mover != .caller, let alarm = state.alarm ?? Alarm() else { return nil }
@@ -38,6 +40,7 @@ extension Connection {
         return (descriptors[0].revents & ~Int16(POLLOUT) != 0, descriptors[1].revents != 0)
       }
       if wasRung { alarm.clear() }
+      if isReadable { onInput() }
       // When rung without an event, too: the TLS library may hold bytes that it has decrypted.
       advance(as: .caller, readable: isReadable || wasRung)
       if wasRung, Deadline.now >= end { break }

@@ -65,8 +65,11 @@ public final class PendingResult: Sendable {
   }
 
   /// The result, if it comes within `limit`, for which the calling thread waits.
-  package func wait(for limit: Duration) -> Result<Rows, PostgreSQLError>? {
-    if limit > .zero, done == nil { connection.wait(for: limit) { done != nil } }
+  ///
+  /// - Parameter onInput: Called, on this thread, each time that something has come from the server, before it is taken in:
+  ///   the result is probably moments away.
+  package func wait(for limit: Duration, onInput: () -> Void = {}) -> Result<Rows, PostgreSQLError>? {
+    if limit > .zero, done == nil { connection.wait(for: limit, onInput: onInput) { done != nil } }
     return done
   }
 

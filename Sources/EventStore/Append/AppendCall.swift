@@ -42,8 +42,10 @@ struct AppendCall {
 
   /// A verdict for each part of each request, in order, where the server says so within `limit`, for which the calling
   /// thread waits; `nil`: there is more to wait for, see ``verdicts(waitingFor:)``.
-  func verdicts(within limit: Duration) -> [Verdict]? {
-    guard case .success(let rows)? = pending.wait(for: limit) else { return nil }
+  ///
+  /// - Parameter onInput: Called when the answer is there, before it is read.
+  func verdicts(within limit: Duration, onInput: () -> Void) -> [Verdict]? {
+    guard case .success(let rows)? = pending.wait(for: limit, onInput: onInput) else { return nil }
     switch kind {
     case .placed(let call): return call.verdicts(rows)
     case .checked(let call): return call.verdicts(rows)

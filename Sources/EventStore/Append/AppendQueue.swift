@@ -25,6 +25,8 @@ struct AppendQueue {
     let lane: Int
     let requests: [AppendRequest]
     let events: Int
+    /// Whether nothing else was under way when it went.
+    let isOnlyOne: Bool
     /// Whether its caller is alone, and has been for a while: then it may wait for the server on its own thread.
     let isAlone: Bool
   }
@@ -121,12 +123,13 @@ struct AppendQueue {
       waiting = left
     }
     guard !taken.isEmpty else { return nil }
+    let isOnlyOne = eventsInFlight == 0
     freeLanes.removeLast()
     eventsWaiting -= events
     eventsInFlight += events
     company = max(0, company - 1)
     eventsAtOnce.next(from: eventsWaiting + eventsInFlight)
-    return Batch(lane: lane, requests: taken, events: events, isAlone: company == 0)
+    return Batch(lane: lane, requests: taken, events: events, isOnlyOne: isOnlyOne, isAlone: company == 0)
   }
 
   /// Of the events that wait or are under way at once, what each lane has that is worth using.

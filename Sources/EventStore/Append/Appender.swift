@@ -1,3 +1,4 @@
+internal import Dispatch
 internal import Logging
 internal import PostgreSQL
 internal import Synchronization
@@ -134,7 +135,7 @@ final class Appender: Sendable {
     let batch = departure.batch
     let lane = lanes[batch.lane]
     let call = departure.call ?? callAtOnce(batch.requests, on: lane)
-    if let call, let verdicts = call.verdicts(within: limit) {
+    if let call, let verdicts = call.verdicts(within: limit, onInput: { Self.wakeThreads(for: batch) }) {
       return told(batch.requests, verdicts, of: call)
     }
     let others = queue.withLock { queue in
@@ -143,6 +144,14 @@ final class Appender: Sendable {
     }
     for other in others { drive(Departure(other)) }
     return await run(batch.requests, on: lane, waitingFor: limit, call)
+  }
+
+  /// Wakes the threads that callers run on, while what these are to be told is read: they have slept since the callers'
+  /// last appends, and a processor that has had nothing to do takes longer to wake than that.
+  private static func wakeThreads(for batch: AppendQueue.Batch) {
+    guard batch.isOnlyOne, !batch.isAlone else { return }
+    // Each of these, once awake, wakes another where there is more to do.
+    for _ in 0..<min(batch.requests.count, 2) { DispatchQueue.global().async {} }
   }
 
   /// What can go now that a batch is done. Both its lane and its streams are free again, so it may be several.
