@@ -66,6 +66,15 @@ BEGIN
         LEFT JOIN made m ON m.name = a.name
         LEFT JOIN streams s ON s.name = a.name
        ORDER BY a.ord);
+    -- Else two could be told the same version. The caller sends them one by one.
+    IF EXISTS (SELECT
+                 FROM unnest(out_stream_ids, expected) AS a (stream_id, expected)
+                WHERE a.stream_id <> 0
+                GROUP BY a.stream_id
+               HAVING count(*) > 1 AND max(abs(a.expected + 1)) > 0) THEN
+      RAISE EXCEPTION 'a stream stands twice in one call, once with an expected version'
+        USING ERRCODE = 'invalid_parameter_value';
+    END IF;
   END IF;
 
   FOR attempt IN 1 .. 100 LOOP

@@ -64,10 +64,7 @@ struct AppendCall {
       case .success(let rows): if let verdicts = call.verdicts(rows) { return .success(verdicts) }
       case .failure(let error): if !call.isConflict(error) { return .failure(error) }
       }
-      // Others may have written, or it was done before: where that is so, it is likely to be so again.
-      for request in requests {
-        for part in request.parts where part.isUnplaced { part.entry?.doubt() }
-      }
+      // Others have written, or it was done before: for which, this says.
       return await AppendCall(requests, mayBePlaced: false, on: connection, queries).verdicts(waitingFor: limit)
     }
   }

@@ -45,7 +45,7 @@ struct AppendQueue {
   private var waiting: Deque<AppendRequest> = []
   private var freeLanes: [Int]
   /// By their keys.
-  private var streamsInFlight: Set<Int64> = []
+  private var streamsInFlight: Set<Int> = []
   private var eventsWaiting = 0
   private var eventsInFlight = 0
   private var gathering: Gathering?
@@ -99,9 +99,9 @@ struct AppendQueue {
     taken.reserveCapacity(min(waiting.count, most))
     var left: Deque<AppendRequest> = []
     /// Streams of this batch that further floating appends may join.
-    var floating: Set<Int64> = []
+    var floating: Set<Int> = []
     /// Streams with an append that must wait: later ones must not overtake it.
-    var held: Set<Int64> = []
+    var held: Set<Int> = []
     var events = 0
     var bytes = 0
     while let request = waiting.popFirst() {
@@ -145,7 +145,7 @@ struct AppendQueue {
   }
 
   /// Takes the streams of a request for a batch, if all are free.
-  private mutating func claim(_ request: AppendRequest, _ floating: inout Set<Int64>, _ held: Set<Int64>) -> Bool {
+  private mutating func claim(_ request: AppendRequest, _ floating: inout Set<Int>, _ held: Set<Int>) -> Bool {
     if request.parts.count == 1 {
       let stream = request.parts[0].streamKey
       guard !held.contains(stream) else { return false }

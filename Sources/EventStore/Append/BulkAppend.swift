@@ -113,7 +113,8 @@ public final class BulkAppend {
     while flights.count >= Self.batchesInFlight { try await land() }
   }
 
-  private func send(_ batch: [Row]) async throws(AppendError) {
+  /// - Parameter isAgain: Whether others have appended to the same streams meanwhile, and may go on.
+  private func send(_ batch: [Row], isAgain: Bool = false) async throws(AppendError) {
     let connection = try await meet(batch)
     var sent: [Row] = []
     var order: [Int] = []
@@ -148,11 +149,13 @@ public final class BulkAppend {
       order.append(part)
       sent.append(row)
     }
-    if !parts.isEmpty { launch(sent, parts, order, on: connection) }
+    if !parts.isEmpty { launch(sent, parts, order, mayBePlaced: !isAgain, on: connection) }
     if leavingOut == nil, !misfit.isEmpty { throw .invalid(misfit) }
   }
 
-  private func launch(_ sent: [Row], _ parts: [Part], _ order: [Int], on connection: Connection) {
+  private func launch(
+    _ sent: [Row], _ parts: [Part], _ order: [Int], mayBePlaced: Bool, on connection: Connection
+  ) {
     // Ascending ids, as the append function wants them.
     let sorted = parts.indices.sorted { parts[$0].stream.entry.id < parts[$1].stream.entry.id }
     var rank = [Int](repeating: 0, count: parts.count)
@@ -163,7 +166,7 @@ public final class BulkAppend {
         mayBePlaced: false, events: parts[index].events, newKeys: parts[index].keys)
     }
     // Nobody else's connection: what was committed on it is there as long as it works.
-    let arePlaced = parts.allSatisfy { $0.stream.version <= $0.stream.committed }
+    let arePlaced = mayBePlaced && parts.allSatisfy { $0.stream.version <= $0.stream.committed }
     for part in parts { part.stream.version += part.events.count }
     let travelling = order.map { rank[$0] }
     if arePlaced {
@@ -204,7 +207,7 @@ public final class BulkAppend {
       failed.formUnion(alsoFailed)
     }
     for stream in failed { streams[stream] = nil }
-    try await send(missing)
+    try await send(missing, isAgain: true)
   }
 
   /// Takes note of what was written; returns the streams of which nothing was.

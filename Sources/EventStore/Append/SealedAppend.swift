@@ -13,8 +13,8 @@ final class SealedAppend: Sendable {
   /// Data keys in use that the store may not have yet.
   let newKeys: [DataKeyRow]
   let byteCount: Int
-  /// Equal for equal streams; for others nearly always different.
-  let streamKey: Int64
+  /// Equal for equal streams, whether their ids are known or not; for others nearly always different.
+  let streamKey: Int
 
   init(
     stream: StreamName, entry: StreamDirectory.Entry?, expected: ExpectedVersion, mayBePlaced: Bool,
@@ -27,7 +27,7 @@ final class SealedAppend: Sendable {
     self.events = events
     self.newKeys = newKeys
     byteCount = events.reduce(0) { $0 + $1.envelope.count + $1.metadata.count + 96 }
-    streamKey = entry?.id ?? (Int64(stream.hashValue) | .min)
+    streamKey = entry?.nameHash ?? stream.hashValue
   }
 
   /// 0 where it is not known.
@@ -44,7 +44,7 @@ final class SealedAppend: Sendable {
   /// the last; or that the stream is to be made: then the server need not look for it.
   func isPlaced(on connection: Connection) -> Bool {
     guard mayBePlaced else { return false }
-    return entry?.vouches(for: expected, on: connection) ?? expected.mayBeFirst
+    return entry?.vouches(for: expected, on: connection) ?? true
   }
 
   /// Whether it may go to any version.

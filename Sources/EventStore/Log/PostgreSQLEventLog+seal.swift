@@ -50,11 +50,12 @@ extension PostgreSQLEventLog {
         events.append(seal(event, for: append.stream, key: current?.key.key))
       }
       // What the caller's transaction itself has appended is not known here: where its next version goes, the server says.
-      let isKnown = !inTransaction || (entry != nil && append.expected.code > 0)
+      let isKnown = entry != nil && (!inTransaction || append.expected.code > 0)
+      let mayBeMade = entry == nil && !inTransaction && append.expected.mayBeFirst
       sealed.append(
         SealedAppend(
           stream: append.stream, entry: entry, expected: append.expected,
-          mayBePlaced: isKnown && !directory.isDoubted(entry), events: events, newKeys: newKeys))
+          mayBePlaced: (isKnown || mayBeMade) && !directory.isDoubted(entry), events: events, newKeys: newKeys))
     }
     return sealed
   }

@@ -8,11 +8,16 @@ final class StreamDirectory: Sendable {
   /// One stream's.
   final class Entry: Sendable {
     let id: Int64
+    /// Of the stream's name.
+    let nameHash: Int
     private let seen = Mutex<(version: Int, newestConnection: UInt64)>((0, 0))
     /// Whether the version is to be relied on.
     fileprivate let doubts = Doubts()
 
-    init(id: Int64) { self.id = id }
+    init(id: Int64, of stream: StreamName) {
+      self.id = id
+      nameHash = stream.hashValue
+    }
 
     /// The last version that was seen committed.
     var lastSeen: Int { seen.withLock { $0.version } }
@@ -87,7 +92,7 @@ final class StreamDirectory: Sendable {
       // Both: each forgets by itself what was not asked for lately.
       known.names[id] = stream
       if let entry = known.entries[stream] { return entry }
-      let entry = Entry(id: id)
+      let entry = Entry(id: id, of: stream)
       known.entries[stream] = entry
       return entry
     }
@@ -106,7 +111,7 @@ final class StreamDirectory: Sendable {
       }
       entry.saw(firstVersion + positions.count - 1, since: newestConnection)
     case .conflict: doubt(append)
-    case .duplicate: if append.isNew { doubt(append) }
+    case .duplicate: if append.isUnplaced || append.isNew { doubt(append) }
     case .refusedWithGroup: break
     }
   }

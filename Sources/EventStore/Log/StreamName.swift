@@ -33,10 +33,11 @@ public struct StreamName: Hashable, Sendable, Comparable, CustomStringConvertibl
   /// For names that this process has already checked or that come from the store.
   package init(trusted name: String) { description = name }
 
-  public static func < (left: Self, right: Self) -> Bool { left.description < right.description }
-
   /// Byte by byte, as the store does: Swift takes two spellings of é for one String, PostgreSQL for two.
   public static func == (left: Self, right: Self) -> Bool { left.description.isSameBytes(as: right.description) }
+
+  /// Byte by byte, too.
+  public static func < (left: Self, right: Self) -> Bool { left.description.precedesByBytes(right.description) }
 }
 
 /// A name as a key: compared byte by byte.
@@ -58,6 +59,16 @@ extension String {
   func isSameBytes(as other: String) -> Bool {
     other.utf8.withContiguousStorageIfAvailable { isBytes(UnsafeRawBufferPointer($0)) }
       ?? utf8.elementsEqual(other.utf8)
+  }
+
+  fileprivate func precedesByBytes(_ other: String) -> Bool {
+    utf8.withContiguousStorageIfAvailable { own in
+      other.utf8.withContiguousStorageIfAvailable { other in
+        guard let left = own.baseAddress, let right = other.baseAddress else { return own.count < other.count }
+        let order = memcmp(left, right, min(own.count, other.count))
+        return order == 0 ? own.count < other.count : order < 0
+      }
+    }.flatMap(\.self) ?? utf8.lexicographicallyPrecedes(other.utf8)
   }
 
   func isBytes(_ bytes: UnsafeRawBufferPointer) -> Bool {

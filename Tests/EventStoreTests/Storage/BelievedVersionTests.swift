@@ -14,7 +14,7 @@ struct BelievedVersionTests {
 
   @Test("several of one stream in a batch follow each other, in the order in which they came")
   func severalOfOneStream() {
-    let entries = [1, 2].map { StreamDirectory.Entry(id: $0) }
+    let entries = [StreamDirectory.Entry(id: 1, of: "order-1"), StreamDirectory.Entry(id: 2, of: "order-2")]
     entries[0].saw(5, since: 1)
     entries[1].saw(7, since: 1)
     let call = PlacedCall(

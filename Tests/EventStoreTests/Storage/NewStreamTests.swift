@@ -28,7 +28,7 @@ struct NewStreamTests {
 
   @Test("they travel behind known streams, by name; several that expect no version follow each other")
   func order() {
-    let entry = StreamDirectory.Entry(id: 7)
+    let entry = StreamDirectory.Entry(id: 7, of: "order-7")
     entry.saw(5, since: 1)
     let call = PlacedCall(
       [
@@ -37,6 +37,88 @@ struct NewStreamTests {
         AppendSamples.part("order-7", .any, entry: entry),
       ], inTransaction: false)
     #expect(call.previousVersions == [0, 0, 5, 2, 6])
+  }
+
+  @Test("the store makes them in the order of their bytes, in a database of any collation")
+  func collation() async throws {
+    let database = try TestDatabase.required
+    let name = "icu_\(UInt32.random(in: 0...UInt32.max))"
+    try await database.sql(
+      "CREATE DATABASE \(name) TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+    let own = TestDatabase(
+      connectionString: ConnectionString.withDatabase(name, in: database.connectionString), keyring: database.keyring)
+    try await Migrator(ConnectionConfiguration(own.connectionString)).migrate()
+    let made = try await own.column(
+      "SELECT name FROM eventstore.stream_ids(ARRAY['order-a', 'order-B', 'invoice-é', 'Invoice-z']) ORDER BY stream_id >> 8 & 255",
+      as: String.self)
+    #expect(made == ["Invoice-z", "invoice-é", "order-B", "order-a"])
+    try await own.withLog { log in
+      try await withThrowingTaskGroup { group in
+        for letter in ["a", "B", "c", "D", "é", "E", "z"] {
+          group.addTask {
+            try await log.append([.sample()], to: StreamName("order-new-\(letter)"), expecting: .noStream)
+          }
+        }
+        try await group.waitForAll()
+      }
+    }
+    try await database.sql("DROP DATABASE \(name) WITH (FORCE)")
+  }
+
+  @Test("one that another append of the same process has made since this one was sealed: they do not share a call")
+  func madeSince() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      func sealed(_ expected: ExpectedVersion) throws -> [SealedAppend] {
+        try #require(
+          try log.sealed([StreamAppend([.sample()], to: "order-1", expecting: expected)], false, afterLookUp: true))
+      }
+      let early = try sealed(.any)
+      try await log.append([.sample()], to: "order-1", expecting: .noStream)
+      let late = try sealed(.exact(1))
+      #expect(early[0].streamKey == late[0].streamKey)
+      // The store knows, too, should that ever be.
+      let requests = [early, late].map(AppendRequest.init)
+      let lease = try await log.pool.lease()
+      let outcome = await AppendCall(requests, on: lease.connection, log.queries).verdicts()
+      guard case .failure(let error) = outcome else {
+        Issue.record("both went in")
+        return
+      }
+      #expect(error.sqlState == "22023")
+      let version = try await log.version(of: "order-1")
+      #expect(version == 1)
+    }
+  }
+
+  @Test("what was never believed to be new raises no doubts about what is")
+  func noDoubts() async throws {
+    try await TestDatabase.required.withLog { log in
+      try await log.append([.sample()], to: "order-1", expecting: .noStream)
+      #expect(await Self.conflict(log, "order-2", .streamExists)?.actual == 0)
+      #expect(await Self.conflict(log, "order-2", .exact(3))?.actual == 0)
+      #expect(try Self.isBelieved(log))
+      #expect(try !Self.isBelieved(log, .streamExists))
+    }
+  }
+
+  @Test("two spellings of a letter are two names, in the store's order")
+  func spellings() async throws {
+    let (composed, decomposed) = (try StreamName("order-\u{E9}"), try StreamName("order-e\u{301}"))
+    #expect(decomposed < composed && !(composed < decomposed) && !(composed < composed))
+    let call = PlacedCall(
+      [composed, decomposed, composed, decomposed].map { AppendSamples.part($0, .any) }, inTransaction: false)
+    #expect(call.previousVersions == [0, 0, 1, 1])
+    try await TestDatabase.required.withLog { log in
+      try await log.append([.sample()], to: "order-1", expecting: .noStream)
+      let appended = try await log.append(
+        [composed, decomposed].map { StreamAppend([.sample()], to: $0, expecting: .any) })
+      #expect(appended[1].positions[0] < appended[0].positions[0])
+      for stream in [composed, decomposed] {
+        let appended = try await log.append([.sample()], to: stream, expecting: .exact(1))
+        #expect(appended.version == 2)
+      }
+    }
   }
 
   @Test("need no look, and bring their keys along: alone, together, atomically, and beside known streams")
