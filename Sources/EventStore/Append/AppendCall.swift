@@ -11,7 +11,7 @@ struct AppendCall {
   /// This process's, when it was sent.
   let newestConnection: UInt64
   private let queries: Queries
-  private let requests: [AppendRequest]
+  let requests: [AppendRequest]
   private let kind: Kind
   private let pending: PendingResult
 

@@ -13,12 +13,18 @@ final class AppendRequest: Sendable {
   }
 
   let parts: [SealedAppend]
+  /// What was sealed.
+  let appends: [StreamAppend]
+  /// The last of the connections on which it may be sent as it was sealed: see ``Sealer``.
+  let newestConnection: UInt64
   let eventCount: Int
   let byteCount: Int
   private let state = Mutex(State.open)
 
-  init(_ parts: [SealedAppend]) {
+  init(_ parts: [SealedAppend], of appends: [StreamAppend] = [], upTo newestConnection: UInt64 = .max) {
     self.parts = parts
+    self.appends = appends
+    self.newestConnection = newestConnection
     eventCount = parts.reduce(0) { $0 + $1.events.count }
     byteCount = parts.reduce(0) { $0 + $1.byteCount }
   }

@@ -15,27 +15,20 @@ final class Appender: Sendable {
   private let lanes: [Lane]
   /// How long a batch is tried again when the server is away, before its callers are told.
   private let patience: Duration
+  private let sealer: Sealer
+  private let announcer: Announcer
   private let logger: Logger
-  /// Called when a lane's connection was lost.
-  private let onLoss: @Sendable () -> Void
-  /// Called for each append that the server has decided on, before its caller is told.
-  private let onVerdict: @Sendable (SealedAppend, Verdict, AppendCall) -> Void
-  /// Called after each commit.
-  private let onCommit: @Sendable (Connection) -> Void
 
   init(
-    pool: ConnectionPool, queries: Queries, limits: AppendQueue.Limits, patience: Duration, logger: Logger,
-    onLoss: @escaping @Sendable () -> Void,
-    onVerdict: @escaping @Sendable (SealedAppend, Verdict, AppendCall) -> Void,
-    onCommit: @escaping @Sendable (Connection) -> Void
+    pool: ConnectionPool, queries: Queries, limits: AppendQueue.Limits, patience: Duration, sealer: Sealer,
+    announcer: Announcer, logger: Logger
   ) {
     self.pool = pool
     self.queries = queries
     self.patience = patience
+    self.sealer = sealer
+    self.announcer = announcer
     self.logger = logger
-    self.onLoss = onLoss
-    self.onVerdict = onVerdict
-    self.onCommit = onCommit
     queue = Mutex(AppendQueue(limits))
     lanes = (0..<max(1, limits.lanes)).map { _ in Lane() }
   }
@@ -44,8 +37,7 @@ final class Appender: Sendable {
   ///
   /// Cancellation takes an append that still waits out of the queue. One that was sent is waited for: it carries the
   /// work of others too, and its outcome is moments away.
-  func append(_ parts: [SealedAppend]) async -> AppendRequest.Outcome {
-    let request = AppendRequest(parts)
+  func append(_ request: AppendRequest) async -> AppendRequest.Outcome {
     if Task.isCancelled { return .failure(.cancelled) }
     let (gathered, batches) = queue.withLock { queue in (queue.enqueue(request), Self.takeBatches(&queue)) }
     if let gathered {
@@ -136,7 +128,7 @@ final class Appender: Sendable {
     let lane = lanes[batch.lane]
     let call = departure.call ?? callAtOnce(batch.requests, on: lane)
     if let call, let verdicts = call.verdicts(within: limit, onInput: { Self.wakeThreads(for: batch) }) {
-      return told(batch.requests, verdicts, of: call)
+      return told(verdicts, of: call)
     }
     let others = queue.withLock { queue in
       queue.markOverdue(batch)
@@ -168,7 +160,7 @@ final class Appender: Sendable {
     _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ call: AppendCall? = nil
   ) async -> [AppendRequest.Outcome] {
     switch await attempt(requests, on: lane, waitingFor: limit, call) {
-    case .success((let verdicts, let call)): return told(requests, verdicts, of: call)
+    case .success((let verdicts, let call)): return told(verdicts, of: call)
     case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
       // Something about one of them; alone, it fails alone.
       var outcomes: [AppendRequest.Outcome] = []
@@ -179,19 +171,17 @@ final class Appender: Sendable {
   }
 
   /// The outcome of each request, after those have been told who are to know: for the next batch of the same streams, too.
-  private func told(
-    _ requests: [AppendRequest], _ verdicts: [Verdict], of call: AppendCall
-  ) -> [AppendRequest.Outcome] {
+  private func told(_ verdicts: [Verdict], of call: AppendCall) -> [AppendRequest.Outcome] {
     var outcomes: [AppendRequest.Outcome] = []
-    outcomes.reserveCapacity(requests.count)
+    outcomes.reserveCapacity(call.requests.count)
     var next = 0
-    for request in requests {
+    for request in call.requests {
       let own = verdicts[next..<next + request.parts.count]
-      for (part, verdict) in zip(request.parts, own) { onVerdict(part, verdict, call) }
+      for (part, verdict) in zip(request.parts, own) { sealer.learn(part, verdict, of: call) }
       outcomes.append(.success(own))
       next = own.endIndex
     }
-    onCommit(call.connection)
+    announcer.appended(on: call.connection)
     return outcomes
   }
 
@@ -205,7 +195,7 @@ final class Appender: Sendable {
     var wasSent = false
     while true {
       let error: PostgreSQLError
-      let next: Result<AppendCall, PostgreSQLError> =
+      let next: Result<AppendCall, AppendError> =
         if let sent { .success(sent) } else { await self.call(requests, mayBePlaced: !wasSent, on: lane) }
       switch next {
       case .success(let call):
@@ -214,12 +204,10 @@ final class Appender: Sendable {
         case .success(let verdicts): return .success((verdicts, call))
         case .failure(let failure):
           error = failure
-          if failure.code == .connectionLost {
-            wasSent = true
-            onLoss()
-          }
+          if failure.code == .connectionLost { wasSent = true }
         }
-      case .failure(let failure): error = failure
+      case .failure(.unavailable(let failure)), .failure(.database(let failure)): error = failure
+      case .failure(let failure): return .failure(failure)
       }
       // 40001, 40P01: rolled back because of others; the same call may succeed at once.
       let isRetryable = error.isUnavailable || error.sqlState == "40001" || error.sqlState == "40P01"
@@ -234,28 +222,53 @@ final class Appender: Sendable {
     }
   }
 
-  /// Their call, sent where the lane has a connection.
+  /// Their call, sent where the lane has a connection, and they are sealed for it.
   private func callAtOnce(_ requests: [AppendRequest], mayBePlaced: Bool = true, on lane: Lane) -> AppendCall? {
-    guard let lease = lane.lease.withLock({ $0 }), lease.connection.failure == nil else { return nil }
-    return AppendCall(requests, mayBePlaced: mayBePlaced, on: lease.connection, queries)
+    guard let connection = lane.lease.withLock({ $0 })?.connection, connection.failure == nil,
+      requests.allSatisfy({ $0.newestConnection >= connection.serial })
+    else { return nil }
+    return AppendCall(requests, mayBePlaced: mayBePlaced, on: connection, queries)
   }
 
   private func call(
     _ requests: [AppendRequest], mayBePlaced: Bool, on lane: Lane
-  ) async -> Result<AppendCall, PostgreSQLError> {
+  ) async -> Result<AppendCall, AppendError> {
     if let call = callAtOnce(requests, mayBePlaced: mayBePlaced, on: lane) { return .success(call) }
-    // Its connection was lost while nothing was under way on it.
-    if lane.lease.withLock({ $0.take() }) != nil { onLoss() }
     // In a task of its own, which the leader's cancellation does not reach.
-    let result = await Task { [pool] in
-      do throws(PostgreSQLError) {
-        return Result<ConnectionPool.Lease, PostgreSQLError>.success(try await pool.lease())
+    return await Task { () -> Result<AppendCall, AppendError> in
+      do throws(AppendError) {
+        let connection = try await connection(of: lane)
+        sealer.prepare(for: connection)
+        var sealed: [AppendRequest] = []
+        for request in requests { sealed.append(try await self.sealed(request, for: connection)) }
+        return .success(AppendCall(sealed, mayBePlaced: mayBePlaced, on: connection, queries))
       } catch {
         return .failure(error)
       }
     }.value
-    if case .success(let lease) = result { lane.lease.withLock { $0 = lease } }
-    return result.map { AppendCall(requests, mayBePlaced: mayBePlaced, on: $0.connection, queries) }
+  }
+
+  /// The lane's connection, a new one where it was lost.
+  private func connection(of lane: Lane) async throws(AppendError) -> Connection {
+    if let connection = lane.lease.withLock({ $0 })?.connection, connection.failure == nil { return connection }
+    lane.lease.withLock { $0 = nil }
+    do throws(PostgreSQLError) {
+      let lease = try await pool.lease()
+      lane.lease.withLock { $0 = lease }
+      return lease.connection
+    } catch {
+      throw AppendError(error)
+    }
+  }
+
+  /// The request, sealed again where it was sealed for an older connection only.
+  private func sealed(
+    _ request: AppendRequest, for connection: Connection
+  ) async throws(AppendError) -> AppendRequest {
+    guard request.newestConnection < connection.serial else { return request }
+    let newestConnection = sealer.newestConnection
+    let parts = try await sealer.seal(request.appends) { () throws(PostgreSQLError) in (connection, nil) }
+    return AppendRequest(parts, of: request.appends, upTo: newestConnection)
   }
 
   private static func sleep(_ duration: Duration) async {

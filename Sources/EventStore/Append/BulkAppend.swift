@@ -135,7 +135,7 @@ public final class BulkAppend {
         continue
       }
       let key = try stream.isPlain ? nil : key(for: row.event.subject ?? row.stream.description)
-      let event = log.seal(row.event, for: row.stream, key: key?.key)
+      let event = log.sealer.seal(row.event, for: row.stream, key: key?.key)
       let part: Int
       if let known = partOf[row.stream] {
         part = known
@@ -182,7 +182,7 @@ public final class BulkAppend {
 
   private func key(for subject: String) throws(AppendError) -> DataKeys.Current {
     if let current = log.keys.current(for: subject) { return current }
-    return try log.makeKey(for: subject)
+    return try log.sealer.makeKey(for: subject)
   }
 
   private static func misfit(_ row: Row, _ version: Int) -> String {
@@ -231,17 +231,18 @@ public final class BulkAppend {
 
   /// Learns where streams are that this import has not met, and which of their events are there.
   private func meet(_ batch: [Row]) async throws(AppendError) -> Connection {
-    var new: Set<StreamName> = []
-    var subjects: Set<String> = []
-    for row in batch {
-      if streams[row.stream] == nil { new.insert(row.stream) }
-      if let subject = row.event.subject, log.keys.current(for: subject) == nil { subjects.insert(subject) }
-    }
-    return try await log.database { () throws(PostgreSQLError) in
+    try await log.database { () throws(PostgreSQLError) in
       let lease: ConnectionPool.Lease
       if let current = self.lease { lease = current } else { lease = try await log.pool.lease() }
       self.lease = lease
       let connection = lease.connection
+      log.sealer.prepare(for: connection)
+      var new: Set<StreamName> = []
+      var subjects: Set<String> = []
+      for row in batch {
+        if streams[row.stream] == nil { new.insert(row.stream) }
+        if let subject = row.event.subject, log.keys.current(for: subject) == nil { subjects.insert(subject) }
+      }
       if !new.isEmpty {
         // Committed before they are used, so that their ids are theirs for good.
         let names = BinaryArray(new.map(\.description).sorted())

@@ -45,7 +45,9 @@ extension PostgreSQLEventLog {
     let appends = TraceContext.carried(
       [StreamAppend([event], to: stream, expecting: .any)], by: configuration.tracer)
     let event = appends[0].events[0]
-    let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }[0]
+    sealer.prepare(for: connection)
+    let sealed = try await sealer.seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil)
+    }[0]
     let kept = KeptEvent(
       id: event.id, stream: stream, type: event.type, schemaVersion: event.schemaVersion, occurredAt: event.occurredAt,
       metadata: event.metadata, subject: event.subject, envelope: sealed.events[0].envelope)

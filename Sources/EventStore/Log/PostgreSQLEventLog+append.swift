@@ -5,18 +5,20 @@ internal import Synchronization
 extension PostgreSQLEventLog {
   public func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
     let appends = TraceContext.carried(appends, by: configuration.tracer)
+    let newestConnection = sealer.newestConnection
     let sealed: [SealedAppend]
-    if let known = try sealKnown(appends) {
+    if let known = try sealer.sealKnown(appends) {
       sealed = known
     } else {
       sealed = try await patiently { () throws(AppendError) in
-        try await seal(appends) { () throws(PostgreSQLError) in
+        try await sealer.seal(appends) { () throws(PostgreSQLError) in
           let lease = try await pool.lease()
           return (lease.connection, lease)
         }
       }
     }
-    let verdicts = try await appender.append(sealed).get()
+    let request = AppendRequest(sealed, of: appends, upTo: newestConnection)
+    let verdicts = try await appender.append(request).get()
     if let results = try resultsOfNew(appends, verdicts) { return results }
     return try await patiently { () throws(AppendError) in try await resultsOfEarlier(appends, verdicts) }
   }
@@ -54,7 +56,8 @@ extension PostgreSQLEventLog {
   ) async throws(AppendError) -> [Appended] {
     let connection = transaction.connection
     let appends = TraceContext.carried(appends, by: configuration.tracer)
-    let sealed = try await seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }
+    sealer.prepare(for: connection)
+    let sealed = try await sealer.seal(appends, inTransaction: true) { () throws(PostgreSQLError) in (connection, nil) }
     // What it says of new streams and keys is not learned: the transaction may be rolled back.
     let verdicts = try await database { () throws(PostgreSQLError) in
       try await AppendCall([AppendRequest(sealed)], inTransaction: true, on: connection, queries).verdicts().get()
@@ -156,8 +159,21 @@ extension PostgreSQLEventLog {
     do throws(PostgreSQLError) {
       return try await body()
     } catch {
-      if error.code == .cancelled { throw .cancelled }
-      throw error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error)
+      throw AppendError(error)
     }
+  }
+}
+
+extension AppendError {
+  /// What the database says before anything was sent to be appended.
+  init(_ error: PostgreSQLError) {
+    self =
+      if error.code == .cancelled {
+        .cancelled
+      } else if error.isUnavailable || error.code == .closed {
+        .unavailable(error)
+      } else {
+        .database(error)
+      }
   }
 }

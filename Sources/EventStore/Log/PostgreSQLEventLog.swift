@@ -28,6 +28,7 @@ public final class PostgreSQLEventLog: EventLog {
   let hints: Hints
   let tail: LogTail
   let plaintextCategories: PlaintextCategories
+  let sealer: Sealer
   let appender: Appender
   let announcer: Announcer
   /// So that readers are told of them, once they are committed.
@@ -130,18 +131,12 @@ public final class PostgreSQLEventLog: EventLog {
     tail = LogTail(pool, queries, hints)
     let announcer = Announcer(queries, hints)
     self.announcer = announcer
+    sealer = Sealer(
+      directory, keys, plaintextCategories, maximumPayloadBytes: configuration.maximumPayloadBytes,
+      isReadOnly: configuration.isReadOnly)
     appender = Appender(
       pool: pool, queries: queries, limits: AppendQueue.Limits(lanes: configuration.appendLanes),
-      patience: configuration.appendPatience, logger: configuration.logger,
-      onLoss: {
-        directory.forget()
-        keys.forget()
-      },
-      onVerdict: { append, verdict, call in
-        directory.learn(append, verdict, since: call.newestConnection)
-        keys.confirm(append, verdict)
-      },
-      onCommit: { announcer.appended(on: $0) })
+      patience: configuration.appendPatience, sealer: sealer, announcer: announcer, logger: configuration.logger)
   }
 
   /// Waits for the appends under way, then closes every connection. Reading under way fails.

@@ -9,7 +9,7 @@ import Testing
   "Appends that expect no version, where this process believes that it knows it", .database, .timeLimit(.minutes(15)))
 struct BelievedVersionTests {
   private static func isBelieved(_ log: PostgreSQLEventLog, _ stream: StreamName) throws -> Bool {
-    try log.sealKnown([StreamAppend([.sample()], to: stream, expecting: .any)])?.first?.mayBePlaced == true
+    try log.sealer.sealKnown([StreamAppend([.sample()], to: stream, expecting: .any)])?.first?.mayBePlaced == true
   }
 
   @Test("several of one stream in a batch follow each other, in the order in which they came")

@@ -8,7 +8,8 @@ import Testing
 @Suite("Appends that make streams", .database, .timeLimit(.minutes(15)))
 struct NewStreamTests {
   private static func isBelieved(_ log: PostgreSQLEventLog, _ expected: ExpectedVersion = .noStream) throws -> Bool {
-    try log.sealed([StreamAppend([.sample()], to: "order-unheard-of", expecting: expected)], false, afterLookUp: true)?
+    try log.sealer.sealed(
+      [StreamAppend([.sample()], to: "order-unheard-of", expecting: expected)], false, afterLookUp: true)?
       .first?.mayBePlaced == true
   }
 
@@ -71,14 +72,15 @@ struct NewStreamTests {
     try await database.withLog { log in
       func sealed(_ expected: ExpectedVersion) throws -> [SealedAppend] {
         try #require(
-          try log.sealed([StreamAppend([.sample()], to: "order-1", expecting: expected)], false, afterLookUp: true))
+          try log.sealer.sealed(
+            [StreamAppend([.sample()], to: "order-1", expecting: expected)], false, afterLookUp: true))
       }
       let early = try sealed(.any)
       try await log.append([.sample()], to: "order-1", expecting: .noStream)
       let late = try sealed(.exact(1))
       #expect(early[0].streamKey == late[0].streamKey)
       // The store knows, too, should that ever be.
-      let requests = [early, late].map(AppendRequest.init)
+      let requests = [early, late].map { AppendRequest($0) }
       let lease = try await log.pool.lease()
       let outcome = await AppendCall(requests, on: lease.connection, log.queries).verdicts()
       guard case .failure(let error) = outcome else {
@@ -235,9 +237,9 @@ struct NewStreamTests {
       try await log.append([.sample()], to: "order-1", expecting: .noStream)
       // Looked up, and not there yet.
       let sealed = try #require(
-        try log.sealed([StreamAppend([.sample()], to: "order-2", expecting: .any)], false, afterLookUp: true))
+        try log.sealer.sealed([StreamAppend([.sample()], to: "order-2", expecting: .any)], false, afterLookUp: true))
       try await database.withLog { try await $0.append(EventData.samples(3), to: "order-2", expecting: .noStream) }
-      let verdicts = try await log.appender.append(sealed).get()
+      let verdicts = try await log.appender.append(AppendRequest(sealed)).get()
       guard case .appended(_, let firstVersion, _)? = verdicts.first else {
         Issue.record("found \(verdicts)")
         return

@@ -1,8 +1,51 @@
 internal import FoundationEssentials
 internal import PostgreSQL
+internal import Synchronization
 
-/// What must be known and done before an append is sent.
-extension PostgreSQLEventLog {
+/// What must be known and done before an append is sent: the stream's id, the subject's key, and the payloads sealed.
+///
+/// What is known of the store was true when it was learned, and counts on connections that were made before: their server,
+/// as long as they work, has lost nothing since. A later one may lead to a server that has, because it does not wait for its
+/// disk and crashed, or was a standby that had not got everything. So before such a connection is used, all is forgotten,
+/// and what was sealed before is sealed again: else an event could end up under an id that is another stream's by then, or
+/// under a key that no longer exists.
+final class Sealer: Sendable {
+  let directory: StreamDirectory
+  let keys: DataKeys
+  let plaintextCategories: PlaintextCategories
+  private let maximumPayloadBytes: Int
+  private let isReadOnly: Bool
+  private let newest = Atomic<UInt64>(0)
+
+  init(
+    _ directory: StreamDirectory, _ keys: DataKeys, _ plaintextCategories: PlaintextCategories,
+    maximumPayloadBytes: Int, isReadOnly: Bool
+  ) {
+    self.directory = directory
+    self.keys = keys
+    self.plaintextCategories = plaintextCategories
+    self.maximumPayloadBytes = maximumPayloadBytes
+    self.isReadOnly = isReadOnly
+  }
+
+  /// The last of the connections (``Connection/serial``) on which what is sealed from now on may be sent.
+  var newestConnection: UInt64 { newest.load(ordering: .acquiring) }
+
+  /// Forgets what does not count on this connection.
+  func prepare(for connection: Connection) {
+    guard newestConnection < connection.serial else { return }
+    let newest = Connection.newestSerial
+    directory.forget()
+    keys.forget()
+    self.newest.max(newest, ordering: .releasing)
+  }
+
+  /// What came of an append that was committed.
+  func learn(_ append: SealedAppend, _ verdict: Verdict, of call: AppendCall) {
+    directory.learn(append, verdict, since: call.newestConnection)
+    keys.confirm(append, verdict)
+  }
+
   /// Checks, finds ids and keys, seals.
   func seal(
     _ appends: [StreamAppend], inTransaction: Bool = false,
@@ -16,8 +59,8 @@ extension PostgreSQLEventLog {
 
   /// Checks and seals; `nil` where something must be looked up first.
   func sealKnown(_ appends: [StreamAppend], inTransaction: Bool = false) throws(AppendError) -> [SealedAppend]? {
-    guard !configuration.isReadOnly else { throw .invalid("the log was opened read-only") }
-    try AppendChecks.check(appends, maximumPayloadBytes: configuration.maximumPayloadBytes)
+    guard !isReadOnly else { throw .invalid("the log was opened read-only") }
+    try AppendChecks.check(appends, maximumPayloadBytes: maximumPayloadBytes)
     return try sealed(appends, inTransaction, afterLookUp: false)
   }
 
@@ -107,11 +150,13 @@ extension PostgreSQLEventLog {
       }
     }
     guard !streams.isEmpty || !subjects.isEmpty else { return }
-    try await database { () throws(PostgreSQLError) in
+    do throws(PostgreSQLError) {
       let (connection, lease) = try await connect()
       defer { withExtendedLifetime(lease) {} }
       if !streams.isEmpty { try await directory.fetchIDs(of: streams, connection) }
       if !subjects.isEmpty { try await keys.fetch(subjects: Array(subjects), connection) }
+    } catch {
+      throw AppendError(error)
     }
   }
 }
