@@ -238,9 +238,7 @@ final class Appender: Sendable {
     return await Task { () -> Result<AppendCall, AppendError> in
       do throws(AppendError) {
         let connection = try await connection(of: lane)
-        sealer.prepare(for: connection)
-        var sealed: [AppendRequest] = []
-        for request in requests { sealed.append(try await self.sealed(request, for: connection)) }
+        let sealed = try await sealer.sealed(requests, for: connection)
         return .success(AppendCall(sealed, mayBePlaced: mayBePlaced, on: connection, queries))
       } catch {
         return .failure(error)
@@ -259,16 +257,6 @@ final class Appender: Sendable {
     } catch {
       throw AppendError(error)
     }
-  }
-
-  /// The request, sealed again where it was sealed for an older connection only.
-  private func sealed(
-    _ request: AppendRequest, for connection: Connection
-  ) async throws(AppendError) -> AppendRequest {
-    guard request.newestConnection < connection.serial else { return request }
-    let newestConnection = sealer.newestConnection
-    let parts = try await sealer.seal(request.appends) { () throws(PostgreSQLError) in (connection, nil) }
-    return AppendRequest(parts, of: request.appends, upTo: newestConnection)
   }
 
   private static func sleep(_ duration: Duration) async {

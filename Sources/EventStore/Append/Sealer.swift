@@ -40,6 +40,29 @@ final class Sealer: Sendable {
     self.newest.max(newest, ordering: .releasing)
   }
 
+  /// The requests as they may be sent on a connection: sealed again, where they were sealed for older ones only.
+  func sealed(
+    _ requests: [AppendRequest], for connection: Connection
+  ) async throws(AppendError) -> [AppendRequest] {
+    prepare(for: connection)
+    let newestConnection = newestConnection
+    func isStale(_ request: AppendRequest) -> Bool { request.newestConnection < connection.serial }
+    let stale = requests.filter(isStale).flatMap(\.appends)
+    try await lookUp(stale, inTransaction: false) { () throws(PostgreSQLError) in (connection, nil) }
+    var sealed: [AppendRequest] = []
+    for request in requests {
+      guard isStale(request) else {
+        sealed.append(request)
+        continue
+      }
+      guard let parts = try self.sealed(request.appends, false, afterLookUp: true) else {
+        preconditionFailure("looked up")
+      }
+      sealed.append(AppendRequest(parts, of: request.appends, upTo: newestConnection))
+    }
+    return sealed
+  }
+
   /// What came of an append that was committed.
   func learn(_ append: SealedAppend, _ verdict: Verdict, of call: AppendCall) {
     directory.learn(append, verdict, since: call.newestConnection)
