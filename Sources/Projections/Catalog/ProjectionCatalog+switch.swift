@@ -207,23 +207,25 @@ extension ProjectionCatalog {
 
   /// Has the appends apply a live build that is inline and has followed the log until now.
   ///
+  /// - Parameter approach: Applies what there is, just before appends are held up: when all is ready for it.
   /// - Returns: Whether it was done; else it is worth trying again.
-  func engage(_ build: ProjectionBuild, _ definition: Definition) async throws -> Bool {
-    try await withOwnConnections { try await $0.engageHere(build, definition) }
-  }
-
-  private func engageHere(_ build: ProjectionBuild, _ definition: Definition) async throws -> Bool {
-    let connection = try await BuildTarget.connect(to: build, log)
-    defer { connection.close() }
-    return try await connection.inTransaction { _ in
-      try await connection.script("SET LOCAL synchronous_commit TO on")
-      try await holdAppends(on: connection)
-      try await lockTables(of: build, on: connection)
-      let current = try await self.build(numbered: build.number)
-      guard let current, current.role == .live, !current.isEngaged, current.pausedAt == nil else { return false }
-      guard try await closeToEnd(current, definition, connection) else { return false }
-      try await engage(current, on: connection)
-      return true
+  func engage(
+    _ build: ProjectionBuild, _ definition: Definition, approach: () async throws -> Void
+  ) async throws -> Bool {
+    try await withOwnConnections { own in
+      let connection = try await BuildTarget.connect(to: build, log)
+      defer { connection.close() }
+      try await approach()
+      return try await connection.inTransaction { _ in
+        try await connection.script("SET LOCAL synchronous_commit TO on")
+        try await own.holdAppends(on: connection)
+        try await own.lockTables(of: build, on: connection)
+        let current = try await own.build(numbered: build.number)
+        guard let current, current.role == .live, !current.isEngaged, current.pausedAt == nil else { return false }
+        guard try await own.closeToEnd(current, definition, connection) else { return false }
+        try await own.engage(current, on: connection)
+        return true
+      }
     }
   }
 

@@ -163,7 +163,7 @@ struct BuildRun: Sendable {
       // After a pause it goes back to where it belongs.
       if state.isEngaged { return true }
       guard ContinuousClock.now >= end.nextEngagement else { return false }
-      if try await engaged(state) { return true }
+      if try await engaged(state, reader, writer, &checkpoint) { return true }
       end.nextEngagement = .now + end.pause
       end.pause = min(end.pause * 2, .seconds(10))
       return false
@@ -191,9 +191,18 @@ struct BuildRun: Sendable {
     }
   }
 
-  private func engaged(_ build: ProjectionBuild) async throws -> Bool {
+  private func engaged(
+    _ build: ProjectionBuild, _ reader: ChunkReader, _ writer: PartWriter, _ checkpoint: inout Checkpoint
+  ) async throws -> Bool {
     do {
-      return try await catalog.engage(build, definition)
+      return try await catalog.engage(build, definition) {
+        // What has come meanwhile: the less of it is left, the shorter appends are held up, which go on until then.
+        for _ in 0..<20 {
+          guard case .events(let events, let isLast) = try await reader.next() else { return }
+          try await apply(events, writer, &checkpoint)
+          if isLast, events.count < 100 { return }
+        }
+      }
     } catch let error as PostgreSQLError where error.sqlState == "55P03" || error.sqlState == "ESP01" {
       return false
     }
