@@ -176,8 +176,11 @@ final class Sealer: Sendable {
     do throws(PostgreSQLError) {
       let (connection, lease) = try await connect()
       defer { withExtendedLifetime(lease) {} }
-      if !streams.isEmpty { try await directory.fetchIDs(of: streams, connection) }
-      if !subjects.isEmpty { try await keys.fetch(subjects: Array(subjects), connection) }
+      // One round trip.
+      let ids = streams.isEmpty ? nil : directory.askForIDs(of: streams, connection)
+      let found = subjects.isEmpty ? nil : keys.ask(forSubjects: Array(subjects), connection)
+      if let ids { directory.learnIDs(try await ids.promptRows()) }
+      if let found { keys.learnCurrent(try await found.promptRows()) }
     } catch {
       throw AppendError(error)
     }

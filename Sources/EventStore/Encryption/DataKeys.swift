@@ -64,7 +64,15 @@ final class DataKeys: Sendable {
 
   /// Looks in the store for the keys of subjects.
   func fetch(subjects: [String], _ connection: Connection) async throws(PostgreSQLError) {
-    let rows = try await connection.send(queries.keysBySubject, Parameters(BinaryArray(subjects))).promptRows()
+    learnCurrent(try await ask(forSubjects: subjects, connection).promptRows())
+  }
+
+  func ask(forSubjects subjects: [String], _ connection: Connection) -> PendingResult {
+    connection.send(queries.keysBySubject, Parameters(BinaryArray(subjects)))
+  }
+
+  /// What was asked for.
+  func learnCurrent(_ rows: Rows) {
     for index in rows.indices {
       // One that does not open is left alone: writers go on with a new key, readers report it.
       guard case .success(let key) = opened(rows, index) else { continue }

@@ -142,8 +142,15 @@ final class StreamDirectory: Sendable {
 
   /// Looks names up in the store.
   func fetchIDs(of streams: [StreamName], _ connection: Connection) async throws(PostgreSQLError) {
-    let names = BinaryArray(streams.map(\.description))
-    let rows = try await connection.send(queries.streamsByName, Parameters(names)).promptRows()
+    learnIDs(try await askForIDs(of: streams, connection).promptRows())
+  }
+
+  func askForIDs(of streams: [StreamName], _ connection: Connection) -> PendingResult {
+    connection.send(queries.streamsByName, Parameters(BinaryArray(streams.map(\.description))))
+  }
+
+  /// What was asked for.
+  func learnIDs(_ rows: Rows) {
     for row in rows.indices { learn(StreamName(trusted: rows.text(row, 0)), id: rows.int64(row, 1)) }
   }
 
