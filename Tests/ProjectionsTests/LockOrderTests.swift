@@ -35,4 +35,23 @@ struct LockOrderTests {
       #expect(builds.isEmpty)
     }
   }
+
+  @Test("events that could not be applied before appends are held up are no reason to try again without them")
+  func failedApproach() async throws {
+    try await TestDatabase.required.withLog { log in
+      let catalog = ProjectionCatalog(log)
+      let model = try Model.model(Model.first)
+      try await catalog.register(model)
+      let build = try await catalog.builds()[0]
+      // As where a lock takes too long, and where another runner was first.
+      for state in ["55P03", "ESP01"] {
+        let error = await #expect(throws: PostgreSQLError.self) {
+          _ = try await catalog.engage(build, .sql(model)) {
+            throw PostgreSQLError(.server, "not applied", sqlState: state)
+          }
+        }
+        #expect(error?.sqlState == state)
+      }
+    }
+  }
 }

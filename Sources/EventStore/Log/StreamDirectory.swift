@@ -48,8 +48,6 @@ final class StreamDirectory: Sendable {
         }
       }
     }
-
-    func doubt() { doubts.raise() }
   }
 
   /// Appends for which a belief is not to be relied on, because that was found wrong lately, or other writers were met: a
@@ -123,7 +121,7 @@ final class StreamDirectory: Sendable {
   /// What was believed of a stream was found wrong, or may have been.
   func doubt(_ append: SealedAppend) {
     if let entry = append.entry {
-      entry.doubt()
+      entry.doubts.raise()
     } else if append.mayBePlaced {
       doubtsAboutNew.raise()
     }

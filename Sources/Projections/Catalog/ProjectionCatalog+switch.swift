@@ -207,7 +207,8 @@ extension ProjectionCatalog {
 
   /// Has the appends apply a live build that is inline and has followed the log until now.
   ///
-  /// - Parameter approach: Applies what there is, just before appends are held up: when all is ready for it.
+  /// - Parameter approach: Applies what there is, just before appends are held up: when all is ready for it. What it throws
+  ///   is the caller's: events that it has read and not applied must not be passed over.
   /// - Returns: Whether it was done; else it is worth trying again.
   func engage(
     _ build: ProjectionBuild, _ definition: Definition, approach: () async throws -> Void
@@ -216,16 +217,26 @@ extension ProjectionCatalog {
       let connection = try await BuildTarget.connect(to: build, log)
       defer { connection.close() }
       try await approach()
-      return try await connection.inTransaction { _ in
-        try await connection.script("SET LOCAL synchronous_commit TO on")
-        try await own.holdAppends(on: connection)
-        try await own.lockTables(of: build, on: connection)
-        let current = try await own.build(numbered: build.number)
-        guard let current, current.role == .live, !current.isEngaged, current.pausedAt == nil else { return false }
-        guard try await own.closeToEnd(current, definition, connection) else { return false }
-        try await own.engage(current, on: connection)
-        return true
+      do {
+        return try await own.engageNow(build, definition, on: connection)
+      } catch let error as PostgreSQLError where error.sqlState == "55P03" || error.sqlState == "ESP01" {
+        return false
       }
+    }
+  }
+
+  private func engageNow(
+    _ build: ProjectionBuild, _ definition: Definition, on connection: Connection
+  ) async throws -> Bool {
+    try await connection.inTransaction { _ in
+      try await connection.script("SET LOCAL synchronous_commit TO on")
+      try await holdAppends(on: connection)
+      try await lockTables(of: build, on: connection)
+      let current = try await self.build(numbered: build.number)
+      guard let current, current.role == .live, !current.isEngaged, current.pausedAt == nil else { return false }
+      guard try await closeToEnd(current, definition, connection) else { return false }
+      try await engage(current, on: connection)
+      return true
     }
   }
 

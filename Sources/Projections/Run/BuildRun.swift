@@ -194,17 +194,13 @@ struct BuildRun: Sendable {
   private func engaged(
     _ build: ProjectionBuild, _ reader: ChunkReader, _ writer: PartWriter, _ checkpoint: inout Checkpoint
   ) async throws -> Bool {
-    do {
-      return try await catalog.engage(build, definition) {
-        // What has come meanwhile: the less of it is left, the shorter appends are held up, which go on until then.
-        for _ in 0..<20 {
-          guard case .events(let events, let isLast) = try await reader.next() else { return }
-          try await apply(events, writer, &checkpoint)
-          if isLast, events.count < 100 { return }
-        }
+    try await catalog.engage(build, definition) {
+      // What has come meanwhile: the less of it is left, the shorter appends are held up, which go on until then.
+      for _ in 0..<20 {
+        guard case .events(let events, let isLast) = try await reader.next() else { return }
+        try await apply(events, writer, &checkpoint)
+        if isLast, events.count < 100 { return }
       }
-    } catch let error as PostgreSQLError where error.sqlState == "55P03" || error.sqlState == "ESP01" {
-      return false
     }
   }
 
