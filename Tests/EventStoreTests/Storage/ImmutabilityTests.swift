@@ -83,6 +83,10 @@ struct ImmutabilityTests {
       CREATE FUNCTION trap.equals(text, text) RETURNS boolean LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$;
       CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.equals);
+      CREATE FUNCTION trap.current_setting(text, boolean) RETURNS text LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$;
+      CREATE TRIGGER events_inline BEFORE INSERT ON eventstore.events
+        FOR EACH STATEMENT EXECUTE FUNCTION eventstore.require_inline();
       GRANT USAGE ON SCHEMA trap TO PUBLIC;
       """)
     for call in calls {
@@ -90,6 +94,7 @@ struct ImmutabilityTests {
         """
         SET ROLE eventstore_writer;
         SET search_path TO trap, pg_catalog;
+        SET eventstore.inline TO applied;
         CREATE FUNCTION pg_temp.trap() RETURNS boolean LANGUAGE plpgsql AS
           $$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$;
         \(trap.joined(separator: "\n"))
