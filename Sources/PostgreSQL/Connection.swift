@@ -119,8 +119,11 @@ public final class Connection: Sendable, ReactorClient {
   ) -> Result<Connection, PostgreSQLError> {
     // A later keyword overrides an earlier one, so the connection string has the last word.
     let seconds = max(2, configuration.connectTimeout.components.seconds)
+    // Of several hosts, the one that can be written to and knows how far the log is decided.
+    let role = getenv("PGTARGETSESSIONATTRS").map { String(cString: $0) } ?? "primary"
     let settings = [
-      ("connect_timeout", String(seconds)), ("fallback_application_name", configuration.applicationName),
+      ("target_session_attrs", role), ("connect_timeout", String(seconds)),
+      ("fallback_application_name", configuration.applicationName),
       ("client_encoding", "UTF8"), ("dbname", configuration.connectionString),
     ]
     if let error = ConnectionString.problem(configuration.connectionString) { return .failure(error) }

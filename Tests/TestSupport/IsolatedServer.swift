@@ -42,6 +42,18 @@ public struct IsolatedServer: Sendable {
   /// Starts the server again; its connection string stays what it was.
   public func restart() async throws { try await cluster.start() }
 
+  /// Starts the server again, as a standby whose primary is away or as a server of its own.
+  public func setStandby(_ isStandby: Bool) async throws {
+    try await cluster.stop()
+    let signal = cluster.directory.appending("data/standby.signal").string
+    if isStandby {
+      guard FileManager.default.createFile(atPath: signal, contents: nil, attributes: nil) else { throw NotRunning() }
+    } else {
+      try FileManager.default.removeItem(atPath: signal)
+    }
+    try await restart()
+  }
+
   /// The path of every file of the server's data folder.
   public var files: [String] { Self.files(below: cluster.directory.appending("data").string) }
 

@@ -14,6 +14,12 @@ DECLARE
   last_position bigint;
   held_position bigint;
 BEGIN
+  -- A standby does not see the locks of the primary's appends, and its sequence runs ahead: it would skip events.
+  IF pg_is_in_recovery() THEN
+    RAISE EXCEPTION 'the server is a standby, which cannot tell how far the log is decided'
+      USING ERRCODE = 'cannot_connect_now',
+            HINT = 'Connect to the primary: target_session_attrs=primary.';
+  END IF;
   SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END
     INTO last_position
     FROM events_position_seq;
