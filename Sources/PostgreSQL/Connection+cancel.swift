@@ -74,6 +74,8 @@ extension Connection {
       if state.entries.isEmpty, state.held.isEmpty { return (true, false) }
       if let first = state.entries.first, !first.isStatement { return (true, true) }
       state.onSettled = then
+      // Nobody may wait for what is under way.
+      Self.returnToReactor(&state)
       return (false, false)
     }
     if isStuck { close() }

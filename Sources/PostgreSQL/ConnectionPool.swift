@@ -13,6 +13,8 @@ public final class ConnectionPool: Sendable {
     var waiters: Deque<Waiter> = []
     var isClosed = false
     var leased: [ObjectIdentifier: Connection] = [:]
+    /// Leased by someone who does without where another waits. By the lease.
+    var offered: [UInt64: Connection] = [:]
   }
 
   private struct Waiter {
@@ -30,6 +32,7 @@ public final class ConnectionPool: Sendable {
   public let configuration: ConnectionConfiguration
   private let state = Mutex(State())
   private let lastWaiter = Atomic<UInt64>(0)
+  private let lastLease = Atomic<UInt64>(0)
 
   public init(_ configuration: ConnectionConfiguration) { self.configuration = configuration }
 
@@ -53,7 +56,7 @@ public final class ConnectionPool: Sendable {
       state.leased[ObjectIdentifier(connection)] = connection
       return state.isClosed
     }
-    let lease = Lease(connection, of: self)
+    let lease = Lease(connection, of: self, id: lastLease.wrappingAdd(1, ordering: .relaxed).newValue)
     if closed { throw Self.closed }
     return lease
   }
@@ -101,14 +104,15 @@ public final class ConnectionPool: Sendable {
     defer { timer?.cancel() }
     return await withTaskCancellationHandler {
       await withUnsafeContinuation { continuation in
-        let immediate = state.withLock { state -> Grant? in
-          if Task.isCancelled { return .failed(Self.cancelled) }
-          if let immediate = takeImmediate(&state) { return immediate }
+        let (immediate, offered) = state.withLock { state -> (Grant?, Connection?) in
+          if Task.isCancelled { return (.failed(Self.cancelled), nil) }
+          if let immediate = takeImmediate(&state) { return (immediate, nil) }
           state.waiters.append(Waiter(id: id, continuation: continuation))
-          return nil
+          return (nil, state.offered.popFirst()?.value)
         }
         // Only now, or a short time-out would find nobody to withdraw.
         if let immediate { continuation.resume(returning: immediate) } else { timer = withdrawal(of: id) }
+        if let offered { takeBack(offered) }
       }
     } onCancel: {
       withdraw(id, Self.cancelled)
@@ -163,6 +167,18 @@ public final class ConnectionPool: Sendable {
     waiter?.continuation.resume(returning: grant)
   }
 
+  fileprivate func offer(_ lease: UInt64, _ connection: Connection) {
+    let isWanted = state.withLock { state in
+      if state.waiters.isEmpty { state.offered[lease] = connection }
+      return !state.waiters.isEmpty
+    }
+    if isWanted { takeBack(connection) }
+  }
+
+  fileprivate func keep(_ lease: UInt64) -> Bool {
+    state.withLock { $0.offered.removeValue(forKey: lease) != nil }
+  }
+
   private func giveRoom() {
     let waiter = state.withLock { state -> Waiter? in
       if let waiter = state.waiters.popFirst() { return waiter }
@@ -177,12 +193,34 @@ public final class ConnectionPool: Sendable {
   public final class Lease: Sendable {
     public let connection: Connection
     private let pool: ConnectionPool
+    private let id: UInt64
+    private let isOffered = Atomic<Bool>(false)
 
-    fileprivate init(_ connection: Connection, of pool: ConnectionPool) {
+    fileprivate init(_ connection: Connection, of pool: ConnectionPool, id: UInt64) {
       self.connection = connection
       self.pool = pool
+      self.id = id
     }
 
-    deinit { pool.takeBack(connection) }
+    /// Until ``keep()``: whoever waits for a connection may have this one, once what was sent on it has ended. For a
+    /// holder who goes on to other work for a while, and may need a second connection for that.
+    package func offer() {
+      isOffered.store(true, ordering: .relaxed)
+      pool.offer(id, connection)
+    }
+
+    /// Takes an offer back, where there is one.
+    ///
+    /// - Returns: `false`: somebody has the connection. It must not be used again; what was sent on it still ends well.
+    package func keep() -> Bool {
+      guard isOffered.load(ordering: .relaxed) else { return true }
+      guard pool.keep(id) else { return false }
+      isOffered.store(false, ordering: .relaxed)
+      return true
+    }
+
+    deinit {
+      if !isOffered.load(ordering: .relaxed) || pool.keep(id) { pool.takeBack(connection) }
+    }
   }
 }

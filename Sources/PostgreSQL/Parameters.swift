@@ -153,9 +153,13 @@ extension Date: PostgreSQLEncodable {
   public var typeOID: UInt32 { TypeOID.timestamptz }
   public func encode(into bytes: inout [UInt8]) { bytes.appendBigEndian(microsecondsSince2000) }
 
-  /// PostgreSQL counts microseconds from 2000-01-01, Foundation seconds from 2001-01-01.
+  /// PostgreSQL counts microseconds from 2000-01-01, Foundation seconds from 2001-01-01. What is too far away is an
+  /// infinity.
   package var microsecondsSince2000: Int64 {
-    Int64((timeIntervalSinceReferenceDate * 1_000_000).rounded()) + 31_622_400_000_000
+    let fromReference = Int64(exactly: (timeIntervalSinceReferenceDate * 1_000_000).rounded())
+    let (shifted, overflow) = (fromReference ?? .max).addingReportingOverflow(31_622_400_000_000)
+    guard fromReference == nil || overflow else { return shifted }
+    return timeIntervalSinceReferenceDate < 0 ? .min : .max
   }
 
   package init(microsecondsSince2000 microseconds: Int64) {

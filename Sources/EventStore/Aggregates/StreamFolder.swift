@@ -121,6 +121,7 @@ package struct StreamFolder<F: Fold>: Sendable {
   package func advance(
     _ folded: inout Folded<F.State>, _ stream: StreamName, to moment: Moment
   ) async throws {
+    guard folded.version < .max else { return }
     var range = StreamRange.from(folded.version + 1)
     switch moment {
     case .latest: break

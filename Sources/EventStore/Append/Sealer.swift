@@ -138,7 +138,7 @@ final class Sealer: Sendable {
           context: EnvelopeContext(
             eventID: event.id, stream: stream.description, type: event.type, schemaVersion: event.schemaVersion,
             metadata: event.metadata.isEmpty ? nil : event.metadata.json,
-            occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
+            occurredAt: occurredAt.map { $0 &+ microsecondsFrom1970To2000 }))
       } else {
         Envelope.plaintext(event.payload)
       }

@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import Logging
 internal import PostgreSQL
 internal import Synchronization
 
@@ -10,7 +11,8 @@ final class DataKeys: Sendable {
     let row: DataKeyRow?
   }
 
-  /// At most 14,000 keys stay, which fits into the 8 MiB that a process may usually lock.
+  /// Each holds up to twice its capacity: what both hold is once in memory. So at most 28,000 keys stay, 15 MB of memory
+  /// to be locked; a process may usually lock 8 MiB.
   private struct Known {
     var bySubject = GenerationalCache<ExactName, Current>(capacity: 7_000)
     var byID = GenerationalCache<UUID, Result<DataKey, PayloadError>>(capacity: 7_000)
@@ -18,10 +20,21 @@ final class DataKeys: Sendable {
   private let known = Mutex(Known())
   private let keyring: Keyring?
   private let queries: Queries
+  private let logger: Logger
+  private let hasWarned = Atomic<Bool>(false)
 
-  init(_ keyring: Keyring?, _ queries: Queries) {
+  init(_ keyring: Keyring?, _ queries: Queries, _ logger: Logger) {
     self.keyring = keyring
     self.queries = queries
+    self.logger = logger
+  }
+
+  private func warnOfSwap() {
+    let shortfall = KeyArena.lockedMemoryShortfall
+    guard shortfall > 0, !hasWarned.exchange(true, ordering: .relaxed) else { return }
+    logger.warning(
+      "Keys in memory could not be locked and may reach the swap: raise the limit (ulimit -l)",
+      metadata: ["bytes": "\(shortfall)"])
   }
 
   // MARK: Writing
@@ -35,6 +48,7 @@ final class DataKeys: Sendable {
     let row = DataKeyRow(
       id: key.id, subject: subject, masterKeyID: keyring.active.id, wrapped: key.wrapped(by: keyring.active))
     let new = Current(key: key, row: row)
+    warnOfSwap()
     return known.withLock { known in
       // Another task was first: one key is enough.
       if let current = known.bySubject[ExactName(subject)] { return current }
@@ -111,6 +125,7 @@ final class DataKeys: Sendable {
     var found: [UUID: Result<DataKey, PayloadError>] = [:]
     found.reserveCapacity(ids.count)
     for index in rows.indices { found[rows.uuid(index, 0)] = opened(rows, index) }
+    warnOfSwap()
     for id in ids where found[id] == nil { found[id] = .failure(.dataKeyMissing(key: id.uuidString.lowercased())) }
     known.withLock { known in
       for (id, key) in found { known.byID[id] = key }

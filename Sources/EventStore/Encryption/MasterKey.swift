@@ -119,7 +119,8 @@ public final class MasterKey: Sendable {
     return [UInt8](unsafeUninitializedCapacity: size) { target, initialized in
       guard let base = target.baseAddress else { return }
       base[0] = Self.format
-      NonceSource.next(into: base + 1)
+      // From the system itself: see NonceSource on clones, whose nonces would give away what forges every wrapped key.
+      randombytes_buf(base + 1, SecretKey.nonceSize)
       binding.withUnsafeBytes { binding in
         key.seal(
           plain, count: count, nonce: base + 1, additionalData: binding, to: base + 1 + SecretKey.nonceSize)

@@ -6,6 +6,9 @@ import Synchronization
 ///
 /// Random nonces allow 2^32 seals with one key (NIST SP 800-38D); a data key belongs to one subject, so that
 /// no key comes near it.
+///
+/// A child of `fork` draws its own. A clone of the whole machine, or of the process's memory, does not know that it is one,
+/// and draws those that the original draws: docs/threat-model.md says what to do.
 enum NonceSource {
   private static let poolSize = 4096
   /// The first 16 bytes hold how many bytes are left, so that count and bytes share a page.

@@ -56,6 +56,9 @@ extension AppendError: CustomStringConvertible {
     case .database(let error) where error.sqlState == "ESP03":
       "\(error): append through `InlineLog`, or pause the projection meanwhile (`esctl projections pause`); nothing was "
         + "written"
+    case .database(let error) where error.sqlState == "2200H":
+      "the store has all the 32,767 categories that it can have: name streams category-id, so that many share one; nothing "
+        + "was written"
     case .database(let error): "the database refused the append: \(error); nothing was written"
     case .projection(let name, let problem): "inline projection \(name): \(problem); nothing was written"
     case .cancelled: "the append was cancelled before it was sent; nothing was written"

@@ -85,7 +85,7 @@ extension PostgreSQLEventLog {
     let context = EnvelopeContext(
       eventID: event.id, stream: event.stream.description, type: event.type, schemaVersion: event.schemaVersion,
       metadata: event.metadata.isEmpty ? nil : event.metadata.json,
-      occurredAt: event.occurredAt.map { $0.microsecondsSince2000 + microsecondsFrom1970To2000 })
+      occurredAt: event.occurredAt.map { $0.microsecondsSince2000 &+ microsecondsFrom1970To2000 })
     return try event.envelope.withUnsafeBytes { bytes in
       Result { () throws(PayloadError) in try Envelope.open(bytes, key: key, context: context) }
     }.get()

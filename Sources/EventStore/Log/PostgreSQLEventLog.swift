@@ -33,7 +33,8 @@ public final class PostgreSQLEventLog: EventLog {
   let announcer: Announcer
   /// So that readers are told of them, once they are committed.
   let appendsInTransactions = Atomic<Int>(0)
-  private let listener = Mutex<Connection?>(nil)
+  /// Where the server's hints arrive; `nil`: readers look for themselves.
+  let listener: Listener?
 
   /// Opens a store that has been migrated, and checks that the master key in hand is its own.
   ///
@@ -122,12 +123,14 @@ public final class PostgreSQLEventLog: EventLog {
       case .sealed(let keyring): keyring
       case .off: nil
       }
-    let keys = DataKeys(keyring, queries)
+    let keys = DataKeys(keyring, queries, configuration.logger)
     self.directory = directory
     self.keys = keys
     plaintextCategories = keyring == nil ? .all : .only(configuration.plaintextCategories)
     let hints = Hints()
     self.hints = hints
+    listener =
+      configuration.listens ? Listener(configuration.connection, channel: queries.channel, hints: hints) : nil
     tail = LogTail(pool, queries, hints)
     let announcer = Announcer(queries, hints)
     self.announcer = announcer
@@ -142,7 +145,7 @@ public final class PostgreSQLEventLog: EventLog {
   /// Waits for the appends under way, then closes every connection. Reading under way fails.
   public func close() async {
     await appender.drain()
-    listener.withLock { $0 }?.close()
+    listener?.close()
     pool.close()
   }
 
@@ -172,6 +175,24 @@ public final class PostgreSQLEventLog: EventLog {
     }
   }
 
+  /// Whose data the events' payloads are, by the id of the key that they are sealed under.
+  package func subjects(of events: [RecordedEvent]) async throws(ReadError) -> [UUID: String] {
+    func subject(_ key: Result<DataKey, PayloadError>?) -> String? {
+      if case .success(let key)? = key { key.subject } else { nil }
+    }
+    var subjects: [UUID: String] = [:]
+    var others: [UUID] = []
+    for id in Set(events.compactMap(\.keyID)) {
+      if let known = subject(keys.key(id)) { subjects[id] = known } else { others.append(id) }
+    }
+    guard !others.isEmpty else { return subjects }
+    return try await reading { () throws(PostgreSQLError) in
+      let lease = try await pool.lease()
+      let found = keys.learn(try await keys.ask(for: others, lease.connection).rows(), others)
+      return subjects.merging(found.compactMapValues(subject)) { $1 }
+    }
+  }
+
   public func subscribe(after position: Position, where filter: LogFilter) -> EventSequence {
     EventSequence { Subscription(self, after: position, filter) }
   }
@@ -194,25 +215,5 @@ public final class PostgreSQLEventLog: EventLog {
       if error.code == .cancelled { throw .cancelled }
       throw error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error)
     }
-  }
-
-  /// Sees to it that the server's hints arrive. Where that fails, readers go on by looking for themselves.
-  func listen() async {
-    guard configuration.listens else { return }
-    let needsConnection = listener.withLock { $0.map { $0.failure != nil } ?? true }
-    guard needsConnection, let connection = try? await Connection.connect(configuration.connection) else { return }
-    connection.onNotification { [hints] _ in hints.hint() }
-    guard (try? await connection.script("LISTEN \(queries.channel)")) != nil else {
-      connection.close()
-      return
-    }
-    let superseded = listener.withLock { current -> Connection? in
-      if let current, current.failure == nil { return connection }
-      current = connection
-      return nil
-    }
-    superseded?.close()
-    // What was announced until now was announced to nobody.
-    hints.hint()
   }
 }

@@ -98,7 +98,7 @@ struct EventOpener: Sendable {
         data, key,
         EnvelopeContextView(
           eventID: id, stream: UnsafeRawBufferPointer(stream), type: type, schemaVersion: schemaVersion,
-          metadata: hasMetadata ? metadata : nil, occurredAt: occurredAt.map { $0 + microsecondsFrom1970To2000 }))
+          metadata: hasMetadata ? metadata : nil, occurredAt: occurredAt.map { $0 &+ microsecondsFrom1970To2000 }))
     }
     return RecordedEvent(
       id: id, stream: stream.name, version: Int(rows.int64(row, Column.version)),

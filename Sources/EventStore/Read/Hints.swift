@@ -29,11 +29,8 @@ package final class Hints: Sendable {
       state.lastWaiter += 1
       return state.lastWaiter
     }
-    let timer = Task {
-      try? await Task.sleep(for: duration)
-      wake(id)
-    }
-    defer { timer.cancel() }
+    var timer: Task<Void, Never>?
+    defer { timer?.cancel() }
     await withTaskCancellationHandler {
       await withUnsafeContinuation { continuation in
         let isOver = state.withLock { state in
@@ -41,9 +38,17 @@ package final class Hints: Sendable {
           state.waiters[id] = continuation
           return false
         }
-        if isOver { continuation.resume() }
+        // Only now, or a short time would be over before there is anybody to wake.
+        if isOver { continuation.resume() } else { timer = alarm(for: id, after: duration) }
       }
     } onCancel: {
+      wake(id)
+    }
+  }
+
+  private func alarm(for id: UInt64, after duration: Duration) -> Task<Void, Never> {
+    Task {
+      try? await Task.sleep(for: duration)
       wake(id)
     }
   }

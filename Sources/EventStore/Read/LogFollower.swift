@@ -84,7 +84,7 @@ package final class LogFollower {
   /// After `caughtUp`: waits until something may have been appended. Woken by a hint from this process's own appends or
   /// from the server; returns by itself when none comes: a hint may be lost, and a transaction that rolls back sends none.
   package func wait() async {
-    await log.listen()
+    log.listener?.listen()
     await log.hints.wait(after: hint, atMost: pause * Double.random(in: 0.75...1.25))
     // What follows an announcement within 20 ms is not announced again: it is looked for.
     pause = log.hints.count > hint ? min(.milliseconds(25), longestPause) : min(pause * 2, longestPause)

@@ -41,8 +41,17 @@ final class LogPages: EventPageSource {
 
   func nextPage() async throws(ReadError) -> [RecordedEvent]? {
     try await log.reading { () throws(PostgreSQLError) in
-      if bound == nil { try await start() }
-      return try await page()
+      do throws(PostgreSQLError) {
+        // Without a bound there is nothing to go on with; nor is there where another has the connection by now.
+        if lease?.keep() == false { lease = nil }
+        if bound == nil || (lease == nil && (!pending.isEmpty || asked < bound ?? 0)) { try await start() }
+        defer { rest() }
+        return try await page()
+      } catch {
+        // Or whoever asks again would be given what comes after the range that failed.
+        restart()
+        throw error
+      }
     }
   }
 
@@ -109,6 +118,11 @@ final class LogPages: EventPageSource {
     asked = lastSeen
   }
 
+  /// While the consumer works, whoever waits for a connection may have this one.
+  private func rest() {
+    if pending.isEmpty, asked >= bound ?? 0 { lease = nil } else { lease?.offer() }
+  }
+
   private func start() async throws(PostgreSQLError) {
     let lease = try await log.pool.lease()
     // Before the bound: a connection that is made after this may be one to a server that has crashed since.
@@ -134,11 +148,7 @@ final class LogPages: EventPageSource {
   private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
     while true {
       ask()
-      guard let lease, !pending.isEmpty else {
-        // Nothing under way: others may use the connection while this reader rests.
-        self.lease = nil
-        return nil
-      }
+      guard let lease, !pending.isEmpty else { return nil }
       let range = pending.removeFirst()
       let rows = try await range.result.rows()
       if rows.count == limit {

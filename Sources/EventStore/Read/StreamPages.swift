@@ -39,6 +39,11 @@ final class StreamPages: EventPageSource {
 
   private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
     if case .notStarted = progress { try await start() }
+    if case .reading(let lease, let entry, let pending) = progress, !lease.keep() {
+      // What was sent on the other one still comes.
+      progress = .reading(try await log.pool.lease(), entry, pending)
+    }
+    defer { if case .reading(let lease, _, _) = progress { lease.offer() } }
     while case .reading(let lease, let entry, let pending) = progress {
       let rows = isFirstPage ? try await pending.promptRows() : try await pending.rows()
       isFirstPage = false
@@ -85,6 +90,7 @@ final class StreamPages: EventPageSource {
     var last = range.versions.upperBound
     if let version {
       switch range.direction {
+      case .forwards where version == .max: (first, last) = (1, 0)
       case .forwards: first = version + 1
       case .backwards: last = version - 1
       }

@@ -19,8 +19,10 @@ final class Subscription: EventPageSource {
         await follower.wait()
         failures = 0
       } catch {
-        // A subscription outlives a restart of the server; a wrong query or a cancellation ends it.
-        guard case .unavailable = error, failures < log.configuration.subscriptionRetries else { throw error }
+        // A subscription outlives a restart of the server; a wrong query, a cancellation or the log's end ends it.
+        guard case .unavailable(let reason) = error, reason.code != .closed,
+          failures < log.configuration.subscriptionRetries
+        else { throw error }
         failures += 1
         log.configuration.logger.warning("A subscription lost the database", metadata: ["error": "\(error)"])
         follower.restart()
