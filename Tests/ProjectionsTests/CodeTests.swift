@@ -24,6 +24,7 @@ private struct Balances: Projection {
   var isInline = false
   /// Fails for it.
   var poison: Int?
+  var indexing = Duration.zero
   let effects = Effects()
 
   struct Poison: Error {}
@@ -35,6 +36,8 @@ private struct Balances: Projection {
 
   func createIndexes(in transaction: borrowing Transaction) async throws {
     try await transaction.execute(Statement("CREATE INDEX ON balance (cents)"))
+    let seconds = Double(indexing.components.attoseconds) / 1e18
+    try await transaction.execute(Statement("SELECT pg_sleep($1)"), Parameters(seconds))
   }
 
   private static let add = Statement(
@@ -111,6 +114,20 @@ struct CodeTests {
         #expect(try await rows(database) == books.rows)
       }
       #expect(try await database.number("SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'balance_cents%'") == 2)
+    }
+  }
+
+  @Test("what takes longer than a role's statements may is not cut off, and begun again, for ever")
+  func statementTimeout() async throws {
+    let database = try TestDatabase.required
+    try await database.sql(
+      "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout TO 300', current_database()); END $$")
+    try await database.withLog { log in
+      try await log.append([Model.deposit(1)], to: Model.stream(1), expecting: .noStream)
+      let catalog = ProjectionCatalog(log)
+      try await withRunner(log, [Balances(indexing: .milliseconds(700))]) {
+        try await eventually("live") { try await catalog.builds().first?.role == .live }
+      }
     }
   }
 

@@ -36,7 +36,8 @@ struct BuildTarget: Sendable {
   }
 
   /// A connection on which the build's tables are found by their names. What is lost of it in a crash is done again: so
-  /// its commits need not wait for the disk.
+  /// its commits need not wait for the disk. How long a statement may take is known here, and not by the role: one that was
+  /// cut off would begin again, and be cut off again.
   static func connect(to build: ProjectionBuild, _ log: PostgreSQLEventLog) async throws -> Connection {
     let connection = try await Connection.connect(log.configuration.connection)
     do {
@@ -45,6 +46,7 @@ struct BuildTarget: Sendable {
         """
         \(ModelStatements.settings("SESSION", searchPath: "\"\(schema)\", pg_temp"));
         SET SESSION synchronous_commit TO off;
+        SET SESSION statement_timeout TO 0;
         SET SESSION idle_in_transaction_session_timeout TO '10s'
         """)
       return connection
