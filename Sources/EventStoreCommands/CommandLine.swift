@@ -22,7 +22,26 @@ public enum EventStoreCommandLine {
   ) async -> Never {
     let environment = CommandEnvironment(
       variables: environment, aggregates: aggregates, projections: projections, codec: codec)
+    occupyStandardDescriptors()
+    // Swift has put another character where bytes are no UTF-8: two streams would become one, and data would change.
+    for index in 1..<max(1, Int(Swift.CommandLine.argc)) {
+      guard let argument = Swift.CommandLine.unsafeArgv[index], String(validatingCString: argument) == nil else {
+        continue
+      }
+      CommandFailure(.usage, "usage", "argument \(index) is not valid UTF-8").complain(
+        json: arguments.contains("--json"))
+      exit(ExitStatus.usage.rawValue)
+    }
     exit(await run(arguments: arguments, environment: environment))
+  }
+
+  /// Where one of the three is closed, the next file that is opened, or a connection, would be taken for it. They are opened
+  /// the wrong way round, so that using them fails.
+  private static func occupyStandardDescriptors() {
+    for (descriptor, mode) in [(STDIN_FILENO, O_WRONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_RDONLY)]
+    where fcntl(descriptor, F_GETFD) == -1 {
+      _ = open("/dev/null", mode)
+    }
   }
 
   /// As ``main(arguments:environment:aggregates:projections:codec:)``, but returns the exit code.

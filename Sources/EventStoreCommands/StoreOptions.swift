@@ -57,6 +57,12 @@ struct StoreOptions: ParsableArguments {
     return ProgressBar(label, total: total, unit: unit, terminal: terminal, output: { _ in })
   }
 
+  /// A line on standard error that is no error; with `--json` an object.
+  func notice(_ text: String) {
+    guard json else { return StandardOutput.complain("esctl: \(text)") }
+    StandardOutput.complain(String(decoding: JSONValue.object([("notice", .string(text))]).bytes, as: UTF8.self))
+  }
+
   // MARK: The database
 
   /// The connection string; starts the private server where that is the database.
@@ -65,18 +71,22 @@ struct StoreOptions: ParsableArguments {
     let cluster = cluster
     if let running = cluster.connectionString() { return running }
     let isNew = await cluster.status() == .absent
-    StandardOutput.complain(
+    notice(
       isNew
-        ? "esctl: creating a private PostgreSQL in \(directoryPath) (set EVENTSTORE_URL to use your own)"
-        : "esctl: starting the private PostgreSQL in \(directoryPath)")
+        ? "creating a private PostgreSQL in \(directoryPath) (set EVENTSTORE_URL to use your own)"
+        : "starting the private PostgreSQL in \(directoryPath)")
     return try await cluster.start()
   }
 
   func connection() async throws -> ConnectionConfiguration {
     var configuration = ConnectionConfiguration(try await connectionString())
     configuration.applicationName = "esctl"
-    if CommandEnvironment.variable("EVENTSTORE_PREPARED_STATEMENTS") == "off" {
-      configuration.preparedStatements = false
+    switch CommandEnvironment.variable("EVENTSTORE_PREPARED_STATEMENTS") {
+    case nil, "on": break
+    case "off": configuration.preparedStatements = false
+    case let other?:
+      throw CommandFailure(
+        .usage, "usage", "EVENTSTORE_PREPARED_STATEMENTS is \(other.debugDescription): expected on or off")
     }
     return configuration
   }
@@ -187,11 +197,8 @@ struct StoreOptions: ParsableArguments {
   func createKeyring() throws -> Keyring {
     do throws(EncryptionError) {
       let keyring = try Keyring.create(file: keyringPath)
-      StandardOutput.complain(
-        """
-        esctl: created the keyring \(keyringPath) with master key \(keyring.active.id)
-        esctl: BACK IT UP. Without it no payload of this store can ever be read again.
-        """)
+      notice("created the keyring \(keyringPath) with master key \(keyring.active.id)")
+      notice("BACK IT UP. Without it no payload of this store can ever be read again.")
       return keyring
     } catch {
       // Another process made it just now: that one is it.

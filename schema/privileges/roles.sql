@@ -29,6 +29,7 @@ BEGIN
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', store, name);
+    EXECUTE format('GRANT SELECT ON ALL SEQUENCES IN SCHEMA %I TO %I', store, name);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.horizon() TO %I', store, name);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %1$I.live_outbox_members, %1$I.is_present, %1$I.next_occurrence TO %2$I',
                    store, name);

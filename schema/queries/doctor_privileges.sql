@@ -10,7 +10,7 @@ SELECT current_user::text,
        (SELECT count(*) = 3 FROM pg_trigger t
          WHERE t.tgrelid IN (':"schema".events'::regclass, ':"schema".streams'::regclass,
                              ':"schema".categories'::regclass)
-           AND NOT t.tgisinternal
+           AND t.tgname IN ('events_append_only', 'streams_append_only', 'categories_append_only')
            AND t.tgenabled = 'O'),
        (SELECT s.cache_size = 1 AND s.increment_by = 1 AND NOT s.cycle
           FROM pg_sequences s

@@ -1,5 +1,5 @@
--- stream_events: $1 stream ids. The ids of all their events, to find those of an import that are there already.
-SELECT stream_id, version, event_id
+-- stream_events: $1 stream ids. The ids and positions of all their events, to find those of an import that are there already.
+SELECT stream_id, version, event_id, position
   FROM :"schema".events
  WHERE stream_id = ANY ($1)
  ORDER BY stream_id, version;

@@ -3,7 +3,7 @@ internal import FoundationEssentials
 internal import PostgreSQL
 
 /// Appends many events of many streams in exactly the given order, positions included, and skips those that are there
-/// already: for imports.
+/// already, by their ids and content: for imports.
 ///
 /// One connection, several batches under way. A batch is written whole or not at all, in order, so that after a
 /// failure the log holds a beginning of the input; doing the same again goes on from there. Between batches other
@@ -12,7 +12,7 @@ public final class BulkAppend {
   public struct Progress: Sendable, Hashable {
     /// Written by this object.
     public var added = 0
-    /// There before, by their ids.
+    /// There before.
     public var skipped = 0
   }
 
@@ -30,10 +30,10 @@ public final class BulkAppend {
     /// Where it was seen to be.
     var committed: Int
     let isPlain: Bool
-    /// Ids that were there when this import met the stream.
-    let known: Set<UUID>
+    /// The events that were there when this import met the stream, by id: where.
+    let known: [UUID: Int64]
 
-    init(_ entry: StreamDirectory.Entry, version: Int, isPlain: Bool, known: Set<UUID>) {
+    init(_ entry: StreamDirectory.Entry, version: Int, isPlain: Bool, known: [UUID: Int64]) {
       self.entry = entry
       self.version = version
       committed = version
@@ -69,12 +69,17 @@ public final class BulkAppend {
   private var streams: [StreamName: Stream] = [:]
   private var flights: Deque<Flight> = []
   private let leavingOut: ((_ problem: String) -> Void)?
+  private let decoder: EventDecoder
   public private(set) var progress = Progress()
+  /// Where the event came from that ``AppendError/duplicateEventID(id:stream:)`` tells of.
+  public private(set) var refusedLine: Int?
 
-  /// - Parameter leavingOut: Told of each event that would get another version than it must have, and that is left out
-  ///   therefore. Without it such an event is an error; then nothing that follows it is written.
+  /// - Parameter leavingOut: Told of each event that would get another version than it must have, or whose id is there
+  ///   with other content, and that is left out therefore. Without it such an event is an error; then nothing that
+  ///   follows it is written.
   public init(_ log: PostgreSQLEventLog, leavingOut: ((_ problem: String) -> Void)? = nil) {
     self.log = log
+    decoder = log.makeDecoder()
     self.leavingOut = leavingOut
   }
 
@@ -84,7 +89,7 @@ public final class BulkAppend {
   ///   - version: Where it must come to stand in its stream; `nil`: wherever the stream ends.
   ///   - line: Where it comes from, for the words of an error that is found only later.
   /// - Throws: ``AppendError``: `invalid` for an event that is wrong by itself, which is as if it had not been given, or
-  ///   for an earlier one that would get another version.
+  ///   for an earlier one that would get another version; `duplicateEventID` for an earlier one.
   public func append(
     _ event: EventData, to stream: StreamName, version: Int? = nil, line: Int? = nil
   ) async throws(AppendError) {
@@ -115,7 +120,8 @@ public final class BulkAppend {
 
   /// - Parameter isAgain: Whether others have appended to the same streams meanwhile, and may go on.
   private func send(_ batch: [Row], isAgain: Bool = false) async throws(AppendError) {
-    let connection = try await meet(batch)
+    let lease = try await meet(batch)
+    try await compare(batch, on: lease)
     var sent: [Row] = []
     var order: [Int] = []
     var partOf: [StreamName: Int] = [:]
@@ -123,10 +129,7 @@ public final class BulkAppend {
     var misfit = ""
     for row in batch {
       guard let stream = streams[row.stream] else { preconditionFailure("met above") }
-      if stream.known.contains(row.event.id) {
-        progress.skipped += 1
-        continue
-      }
+      guard stream.known[row.event.id] == nil else { continue }
       let version = stream.version + (partOf[row.stream].map { parts[$0].events.count } ?? 0) + 1
       if let wanted = row.version, wanted != version {
         misfit = Self.misfit(row, version)
@@ -149,8 +152,33 @@ public final class BulkAppend {
       order.append(part)
       sent.append(row)
     }
-    if !parts.isEmpty { launch(sent, parts, order, mayBePlaced: !isAgain, on: connection) }
+    if !parts.isEmpty { launch(sent, parts, order, mayBePlaced: !isAgain, on: lease.connection) }
     if leavingOut == nil, !misfit.isEmpty { throw .invalid(misfit) }
+  }
+
+  /// What is there already must be what was to be written.
+  private func compare(_ batch: [Row], on lease: ConnectionPool.Lease) async throws(AppendError) {
+    let known = batch.compactMap { row in streams[row.stream]?.known[row.event.id].map { (row, position: $0) } }
+    guard !known.isEmpty else { return }
+    let there = try await log.database { () throws(PostgreSQLError) in
+      let rows = try await lease.connection.execute(
+        log.queries.eventsAt, Parameters(BinaryArray(Array(Set(known.map(\.position))))))
+      return try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
+    }
+    let recorded = Dictionary(there.map { ($0.position.rawValue, $0) }, uniquingKeysWith: { $1 })
+    for (row, position) in known {
+      guard let recorded = recorded[position] else { preconditionFailure("an event is gone") }
+      guard !AppendChecks.isSameImported(row.event, recorded) else {
+        progress.skipped += 1
+        continue
+      }
+      let error = AppendError.duplicateEventID(id: row.event.id.uuidString.lowercased(), stream: row.stream)
+      guard let leavingOut else {
+        refusedLine = row.line
+        throw error
+      }
+      leavingOut((row.line.map { "line \($0): " } ?? "") + error.description)
+    }
   }
 
   private func launch(
@@ -230,7 +258,7 @@ public final class BulkAppend {
   }
 
   /// Learns where streams are that this import has not met, and which of their events are there.
-  private func meet(_ batch: [Row]) async throws(AppendError) -> Connection {
+  private func meet(_ batch: [Row]) async throws(AppendError) -> ConnectionPool.Lease {
     try await log.database { () throws(PostgreSQLError) in
       let lease: ConnectionPool.Lease
       if let current = self.lease { lease = current } else { lease = try await log.pool.lease() }
@@ -250,21 +278,21 @@ public final class BulkAppend {
         let ids = made.indices.map { (StreamName(trusted: made.text($0, 0)), made.int64($0, 1)) }
         let found = try await connection.execute(
           log.queries.streamEvents, Parameters(BinaryArray(ids.map(\.1))), timeout: .seconds(600))
-        var known: [Int64: Set<UUID>] = [:]
+        var known: [Int64: [UUID: Int64]] = [:]
         var versions: [Int64: Int] = [:]
         for index in found.indices {
-          known[found.int64(index, 0), default: []].insert(found.uuid(index, 2))
+          known[found.int64(index, 0), default: [:]][found.uuid(index, 2)] = found.int64(index, 3)
           versions[found.int64(index, 0)] = Int(found.int64(index, 1))
         }
         for (name, id) in ids {
           let isPlain = log.plaintextCategories.contains(stream: name)
           streams[name] = Stream(
-            log.directory.learn(name, id: id), version: versions[id] ?? 0, isPlain: isPlain, known: known[id] ?? [])
+            log.directory.learn(name, id: id), version: versions[id] ?? 0, isPlain: isPlain, known: known[id] ?? [:])
           if !isPlain, log.keys.current(for: name.description) == nil { subjects.insert(name.description) }
         }
       }
       if !subjects.isEmpty { try await log.keys.fetch(subjects: Array(subjects), connection) }
-      return connection
+      return lease
     }
   }
 }

@@ -119,6 +119,14 @@ package struct StoreInspection: Sendable {
     return rows.indices.filter { !rows.isNull($0, 1) }.map { rows.text($0, 1) }
   }
 
+  /// The names of migrations that were applied with another text than this binary has.
+  package func changedMigrations() async throws(PostgreSQLError) -> [String] {
+    let rows = try await rows("SELECT name, digest FROM :\"schema\".migrations ORDER BY number")
+    return rows.indices.map { (rows.text($0, 0), rows.text($0, 1)) }.filter { name, digest in
+      SQL.migrations.contains { $0.name == name && StateShape.hexSHA256(Array($0.text.utf8)) != digest }
+    }.map(\.0)
+  }
+
   package struct Size: Sendable {
     package let estimatedEvents: Int
     package let estimatedStreams: Int

@@ -73,7 +73,7 @@ public struct Migrator: Sendable {
   /// SHA-256, in hexadecimal digits, of everything that this binary makes in a store.
   package static let digestOfContents: String = {
     let text = (SQL.migrations + SQL.functions + SQL.privileges).map(\.text).joined()
-    return StateShape.sha256(Array(text.utf8)).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    return StateShape.hexSHA256(Array(text.utf8))
   }()
 
   /// What stands as the schema's comment once everything of this binary is in it.

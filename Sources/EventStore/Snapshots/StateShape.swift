@@ -36,6 +36,11 @@ package enum StateShape {
     crypto_hash_sha256(&digest, bytes, UInt64(bytes.count))
     return digest
   }
+
+  /// In hexadecimal digits.
+  static func hexSHA256(_ bytes: [UInt8]) -> String {
+    sha256(bytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
 }
 
 /// A generic type whose shape is that of its arguments.

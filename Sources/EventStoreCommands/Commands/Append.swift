@@ -57,5 +57,13 @@ struct Append: AsyncParsableCommand {
         "\(appended.stream) is at version \(appended.version), position \(appended.positions.last.map(\.description) ?? "")"
           + (appended.wasDuplicate ? " (this event was there already)" : ""))
     }
+    output.flush()
+    do {
+      try StandardOutput.checkArrival()
+    } catch var failure as CommandFailure {
+      // Or whoever tries again appends it twice.
+      failure.description += "; the event was appended: \(appended.stream) is at version \(appended.version)"
+      throw failure
+    }
   }
 }

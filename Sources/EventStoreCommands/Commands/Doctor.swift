@@ -32,7 +32,8 @@ struct Doctor: AsyncParsableCommand {
     do {
       guard let keyring = try await store.masterKeys() else {
         return report.warn(
-          "keyring", "there is none at \(store.keyringPath)", "the first append to a new store makes one")
+          "keyring", "there is none at \(store.keyringPath)",
+          "the first append to a new store makes one; that of a store that is sealed comes from its backup")
       }
       report.pass("keyring", "holds \(keyring.ids.joined(separator: ", ")); active is \(keyring.active.id)")
       if EncryptionSupport.lockedMemoryShortfall > 0 {
@@ -74,16 +75,24 @@ struct Doctor: AsyncParsableCommand {
       try await checkSettings(&report, inspection)
       let status = try await inspection.migrationStatus()
       guard case .upToDate = status else {
-        return report.fail("schema", "\(try store.schemaName): \(status.text)", "run esctl migrate")
+        let isNewer = if case .newer = status { true } else { false }
+        return report.fail(
+          "schema", "\(try store.schemaName): \(status.text)", isNewer ? "use a newer esctl" : "run esctl migrate")
+      }
+      if let changed = try await inspection.changedMigrations().first {
+        report.fail(
+          "schema", "\(try store.schemaName): \(MigrationError.changed(name: changed))",
+          "use the esctl that migrated it, or restore the table of migrations")
       }
       report.pass("schema", "\(try store.schemaName): \(status.text)")
       try await checkPrivileges(&report, inspection)
       try await checkMasterKey(&report, inspection)
+      try await checkCategories(&report, inspection)
       try await checkHorizon(&report, inspection)
       try await checkGroups(&report)
       try await checkSchedules(&report)
-    } catch let error as PostgreSQLError where error.isUnavailable {
-      report.fail("server", error.description, "check EVENTSTORE_URL, and that the server runs")
+    } catch {
+      try report.fail(error, schema: store.schemaName)
     }
   }
 
@@ -151,6 +160,15 @@ struct Doctor: AsyncParsableCommand {
       EncryptionError.wrongMasterKey(expected: registered, found: keyring?.active.id ?? "none").description)
   }
 
+  private func checkCategories(_ report: inout DoctorReport, _ inspection: StoreInspection) async throws {
+    let count = try await inspection.categories().count
+    let finding = "\(Quantity.count(count)) of 32,767"
+    guard count > 1000 else { return report.pass("categories", finding) }
+    report.warn(
+      "categories", finding,
+      "name streams category-id: what stands before the first '-' is the category, and there is no room for one a stream")
+  }
+
   /// Why consumer groups do not move.
   private func checkGroups(_ report: inout DoctorReport) async throws {
     let found = try await store.withLog(.inspect) { log in
@@ -203,6 +221,26 @@ struct Doctor: AsyncParsableCommand {
       "horizon", "held at \(oldest.position) \(age) by \(who): readers wait there; last position drawn \(last)",
       oldest.pid.map { "let it commit, or SELECT pg_terminate_backend(\($0))" }
         ?? "COMMIT PREPARED or ROLLBACK PREPARED it (see pg_prepared_xacts)")
+  }
+}
+
+extension DoctorReport {
+  /// What kept the doctor from looking further.
+  fileprivate mutating func fail(_ error: any Error, schema: SchemaName) throws {
+    let reason: PostgreSQLError
+    switch error {
+    case let error as PostgreSQLError: reason = error
+    case OpenError.database(let error), OpenError.unavailable(let error): reason = error
+    case ReadError.database(let error), ReadError.unavailable(let error): reason = error
+    default: throw error
+    }
+    if reason.isUnavailable {
+      fail("server", reason.description, "check EVENTSTORE_URL, and that the server runs")
+    } else if reason.sqlState == "42501" {
+      fail("privileges", reason.description, "GRANT \(schema)_reader, or \(schema)_writer, to the role")
+    } else {
+      fail("store", reason.description, "nothing after this was looked at")
+    }
   }
 }
 

@@ -6,9 +6,9 @@ struct Import: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Import a file: one event a row, in file order.",
     discussion: """
-      A row's event id is derived from the source's name, the row's number and its bytes: importing the same file again \
-      adds nothing, and an import that was interrupted goes on where it stopped. All columns become the event's data, \
-      as strings. JSON lines written by `export` come back with their ids, versions and times; other JSON lines need \
+      A row's event id is derived from the source's name, what the row says, and how many such rows came before it: \
+      importing the same file again adds nothing, an import that was interrupted goes on where it stopped, and of a file \
+      that has changed the new rows are added. All columns become the event's data, as strings. JSON lines written by `export` come back with their ids, versions and times; other JSON lines need \
       --stream and --type.
 
       Examples:
@@ -78,13 +78,17 @@ struct Import: AsyncParsableCommand {
     guard let delimiterByte, let resolvedFormat else { return }
     guard let stream, let type else { return try await load(try ExportedRows(path: file)) }
     let mapping = RowMapping(
-      source: source ?? (file == "-" ? "stdin" : String(file.split(separator: "/").last ?? "-")), stream: stream,
-      type: type, time: time, timeFormat: try TimeFormat(timeFormat), subject: subject)
+      source: sourceName, stream: stream, type: type, time: time, timeFormat: try TimeFormat(timeFormat),
+      subject: subject)
     // Opened before the store: a file that is not there needs no database.
     switch resolvedFormat {
     case .csv: try await load(try CSVRows(path: file, delimiter: delimiterByte, mapping))
     case .jsonl: try await load(try JSONLineRows(path: file, mapping))
     }
+  }
+
+  private var sourceName: String {
+    source ?? (file == "-" ? "stdin" : String(file.split(separator: "/").last ?? "-"))
   }
 
   private func load<Rows: ImportRows & ~Copyable>(_ rows: consuming Rows) async throws {
@@ -110,6 +114,9 @@ struct Import: AsyncParsableCommand {
     } else {
       output.line(
         "\(progress.added) events added, \(progress.skipped) were there already"
+          // Another file of the same name may have some of the same rows.
+          + (progress.skipped > 0 && stream != nil && source == nil
+            ? " (from \(sourceName.debugDescription): --source tells files apart)" : "")
           + (bad > 0 ? ", \(bad) bad rows left out" : ""))
     }
     output.flush()
@@ -168,13 +175,19 @@ struct Import: AsyncParsableCommand {
     case AppendError.invalid(let text):
       let hasLine = text.hasPrefix("line ")
       problem = CommandFailure(.badInput, "badInput", hasLine ? text : "line \(line): \(text)")
+    case AppendError.duplicateEventID:
+      problem = CommandFailure(error)
+      if let line = bulk.refusedLine {
+        problem.description = "line \(line): \(problem.description)"
+        problem.details.append(("line", .integer(line)))
+      }
     case AppendError.unavailable(let cause), AppendError.outcomeUnknown(let cause):
       problem = CommandFailure(.unavailable, "unavailable", "the database is unavailable: \(cause)")
       if store.isEmbedded { problem.description += " (its log: \(store.directoryPath)/postgres.log)" }
       if let free = store.freeBytes, free < 64 << 20 {
         problem.description += " (its disk is full: \(Quantity.bytes(free)) are left)"
       }
-    case AppendError.database(let cause):
+    case AppendError.database(let cause) where cause.sqlState != "2200H":
       problem = CommandFailure(.failed, "database", "the database refused a batch: \(cause)")
     default: problem = CommandFailure(error)
     }

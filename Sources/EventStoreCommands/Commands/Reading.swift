@@ -90,6 +90,7 @@ struct Log: AsyncParsableCommand {
       throw ValidationError("--after \(after): expected a position, a number from 0")
     }
     if let limit, limit < 1 { throw ValidationError("--limit \(limit): expected at least 1") }
+    try category.forEach(Export.checkCategory)
   }
 
   func run() async throws {
@@ -138,6 +139,16 @@ struct Export: AsyncParsableCommand {
   @Option(help: "Only streams of this category. May be given more than once.")
   var category: [String] = []
 
+  func validate() throws { try category.forEach(Self.checkCategory) }
+
+  /// One that no stream can have is a mistake.
+  static func checkCategory(_ name: String) throws {
+    guard (try? StreamName(category: name, id: "1")) != nil else {
+      throw ValidationError(
+        "--category \(name.debugDescription): expected what stands before the first '-' of a stream's name")
+    }
+  }
+
   func run() async throws {
     try await store.withLog(.read) { log in
       let size = try await StoreInspection(log).size()
@@ -147,6 +158,7 @@ struct Export: AsyncParsableCommand {
       let bar = store.progressBar("export", total: total, unit: .count("events"))
       var count = 0
       for try await page in log.readAll(where: LogFilter(categories: category)).pages {
+        let subjects = try await log.subjects(of: page)
         for event in page {
           if case .failure(let error) = event.payload {
             throw CommandFailure(
@@ -154,7 +166,8 @@ struct Export: AsyncParsableCommand {
               "event \(event.id.uuidString.lowercased()) (\(event.stream), version \(event.version)): \(error); "
                 + (output == "-" ? "the export ends before it" : "\(output) was not written"))
           }
-          lines.line { EventJSON.append(event, to: &$0) }
+          let subject = event.keyID.flatMap { subjects[$0] }
+          lines.line { EventJSON.append(event, subject: subject == event.stream.description ? nil : subject, to: &$0) }
         }
         if StandardOutput.isLost { break }
         count += page.count
@@ -163,8 +176,14 @@ struct Export: AsyncParsableCommand {
       lines.flush()
       try StandardOutput.checkArrival()
       bar.finish()
+      if count == 0, !category.isEmpty {
+        throw CommandFailure(
+          .notFound, "notFound",
+          "there is no event of category \(category.map(\.debugDescription).joined(separator: " or "))"
+            + (output == "-" ? "" : "; \(output) was not written"))
+      }
       if let file { try file.complete() }
-      if !StandardOutput.isLost, output != "-" || !store.json { StandardOutput.complain("exported \(count) events") }
+      if !StandardOutput.isLost, output != "-" || !store.json { store.notice("exported \(count) events") }
     }
   }
 }

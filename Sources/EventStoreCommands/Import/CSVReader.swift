@@ -127,6 +127,7 @@ package struct CSVReader: ~Copyable {
       let name = Array(field(index))
       guard !name.isEmpty else { throw problem(.emptyColumnName(column: index + 1)) }
       columns.append(String(decoding: name, as: UTF8.self))
+      guard !name.contains(UInt8(ascii: "\r")) else { throw problem(.carriageReturnInHeader) }
       if let first = seen.updateValue(index + 1, forKey: name) {
         throw problem(.duplicateColumnName(columns[index], first: first, second: index + 1))
       }

@@ -42,12 +42,12 @@ struct CSVRows: ImportRows, ~Copyable {
     do throws(InputError) {
       guard try reader.advance() else { return nil }
     } catch {
-      // A bad row counts: those after it keep their ids when it is mended.
-      _ = identity.next(UnsafeRawBufferPointer(start: nil, count: 0))
       throw RowProblem(error, line: reader.lineNumber)
     }
     let line = reader.lineNumber
-    let id = identity.next(reader.rawRow)
+    // What the columns say: how they are quoted, or separated, makes no other row of it.
+    for column in 0..<columnCount { identity.add(reader.field(column)) }
+    let id = identity.next()
     let stream = try texts.stream(line: line) { (out) throws(RowTemplateError) in
       try self.stream.append(reader, to: &out)
     }

@@ -35,6 +35,7 @@ struct ExportedRows: ImportRows, ~Copyable {
         let text = try row.string("time")
         event.occurredAt = Timestamp.date(microseconds: try TimeFormat.iso8601.microseconds(text))
       }
+      if row.raw("subject") != nil { event.subject = try row.string("subject") }
       return ImportRow(stream: stream, event: event, version: try row.integer("version"))
     } catch let problem as RowProblem {
       throw problem
@@ -69,7 +70,11 @@ struct ExportedRows: ImportRows, ~Copyable {
       return try JSONText.string(raw)
     }
 
-    func integer(_ key: String) throws -> Int? { try raw(key).map { try JSONText.integer($0) } }
+    func integer(_ key: String) throws -> Int? {
+      guard let raw = raw(key) else { return nil }
+      guard let value = try? JSONText.integer(raw) else { throw problem("\(key) is not an integer") }
+      return value
+    }
 
     func payload() throws -> Payload {
       guard let data = raw("data") else { throw problem("data is missing") }

@@ -49,24 +49,38 @@ struct RowProblem: Error, CustomStringConvertible {
   var description: String { problem.hasPrefix("line \(line):") ? problem : "line \(line): \(problem)" }
 }
 
-/// Makes event ids from where a row stands and what it says, so that the same row of the same source is the same event
-/// at every import.
+/// Makes event ids from what a row says, and from how many such rows there were before it: the same row of the same source
+/// is the same event at every import, also when other rows have come before it since.
+///
+/// Keeps 8 bytes for each row.
 struct RowIdentity {
   private let sourceSize: Int
-  private var row = 0
-  /// The source's name, then row number and bytes of the current row.
+  /// The source's name, then the current row.
   private var buffer: [UInt8]
+  private var seen: Set<UInt64> = []
+  /// Of rows that came more than once, how often again.
+  private var repeats: [UInt64: UInt64] = [:]
 
   init(source: String) {
-    buffer = Array("eventstore import 1".utf8) + Array(source.utf8) + [0]
+    buffer = Array("eventstore import 2".utf8) + Array(source.utf8) + [0]
     sourceSize = buffer.count
   }
 
-  mutating func next(_ bytes: UnsafeRawBufferPointer) -> UUID {
-    row += 1
-    buffer.removeSubrange(sourceSize...)
-    withUnsafeBytes(of: UInt64(row).bigEndian) { buffer.append(contentsOf: $0) }
+  /// Adds to the current row; what has a length of its own cannot be taken for another row's.
+  mutating func add(_ bytes: UnsafeRawBufferPointer) {
+    withUnsafeBytes(of: UInt32(truncatingIfNeeded: bytes.count).bigEndian) { buffer.append(contentsOf: $0) }
     buffer.append(contentsOf: bytes)
+  }
+
+  /// The id of the row that was added; the next one begins.
+  mutating func next() -> UUID {
+    defer { buffer.removeSubrange(sourceSize...) }
+    let id = UUID.v8(digestOf: buffer)
+    let digest = withUnsafeBytes(of: id.uuid) { $0.loadUnaligned(as: UInt64.self) }
+    if seen.insert(digest).inserted { return id }
+    let count = repeats[digest, default: 0] + 1
+    repeats[digest] = count
+    withUnsafeBytes(of: count.bigEndian) { buffer.append(contentsOf: $0) }
     return .v8(digestOf: buffer)
   }
 }

@@ -17,6 +17,7 @@ package enum CSVProblem: Hashable, Sendable {
   case noHeader
   /// The column's number, from 1.
   case emptyColumnName(column: Int)
+  case carriageReturnInHeader
   case duplicateColumnName(String, first: Int, second: Int)
   case wrongFieldCount(found: Int, expected: Int)
   case unterminatedQuote(column: Int)
@@ -44,6 +45,8 @@ extension CSVProblem: CustomStringConvertible {
     switch self {
     case .noHeader: "expected a header line with the columns' names, found an empty input"
     case .emptyColumnName(let column): "column \(column) has no name; give every column of the header a name"
+    case .carriageReturnInHeader:
+      "the header has a carriage return within: end every line with a line feed, with or without one before it"
     case .duplicateColumnName(let name, let first, let second):
       "columns \(first) and \(second) are both named \"\(name)\"; rename one of them"
     case .wrongFieldCount(let found, let expected):

@@ -36,8 +36,9 @@ struct JSONLineRows: ImportRows, ~Copyable {
   mutating func next() throws(RowProblem) -> ImportRow? {
     guard try reader.advanceToContent() else { return nil }
     let line = reader.lineNumber
-    let id = identity.next(reader.line)
     let object = reader.line
+    identity.add(object)
+    let id = identity.next()
     do throws(JSONTextError) {
       try JSONText.topLevelMembers(of: object, into: &members)
     } catch {

@@ -162,7 +162,7 @@ extension RowTemplateError: CustomStringConvertible {
     case .emptyName(let offset): "the template's {} at byte \(offset) names no column; write its name inside"
     case .unknownColumn(let name, let nearest, let columns):
       "the template names the column \"\(name)\", which the input does not have"
-        + (nearest.map { "; did you mean \"\($0)\"?" } ?? "")
+        + (nearest.map { "; did you mean \"\($0)\"?" } ?? ".")
         + " The columns are: \(columns.map { "\"\($0)\"" }.joined(separator: ", "))"
     case .missingMember(let name, let nearest):
       "the template needs \"\(name)\", which this object does not have"

@@ -7,7 +7,9 @@ enum EventJSON {
   ///
   /// JSON payloads stand as they were stored; bytes as base64, said by `"dataEncoding":"base64"`. A payload that
   /// cannot be opened is null, and `error` says why.
-  static func append(_ event: RecordedEvent, to output: inout [UInt8]) {
+  ///
+  /// - Parameter subject: Whose data it is, where that is not the stream: for what is to be imported.
+  static func append(_ event: RecordedEvent, subject: String? = nil, to output: inout [UInt8]) {
     var writer = JSONWriter(capacity: 512)
     writer.append(raw: "{\"id\":\"")
     writer.append(raw: Array(event.id.uuidString.lowercased().utf8))
@@ -39,6 +41,10 @@ enum EventJSON {
     }
     writer.append(raw: ",\"metadata\":")
     event.metadata.isEmpty ? writer.append(raw: "{}") : writer.append(raw: event.metadata.json)
+    if let subject {
+      writer.append(raw: ",\"subject\":")
+      writer.append(subject)
+    }
     if rest.encoding { writer.append(raw: ",\"dataEncoding\":\"base64\"") }
     if let error = rest.error {
       writer.append(raw: ",\"error\":{\"code\":")

@@ -108,7 +108,8 @@ final class ReplayPrinter {
 
   /// Cut to the terminal's width.
   private func line(_ text: String, _ style: Terminal.Style? = nil) {
-    let text = output.terminal.width.map { TextWidth.truncated(TextWidth.printable(text), to: $0) } ?? text
+    let printable = TextWidth.printable(text)
+    let text = output.terminal.width.map { TextWidth.truncated(printable, to: $0) } ?? printable
     output.line(style.map { output.terminal.styled(text, $0) } ?? text)
   }
 

@@ -8,9 +8,13 @@ package enum Timestamp {
   /// The Date that is so many microseconds after 1970: exact to the microsecond from 1866 to 2136.
   package static func date(microseconds: Int64) -> Date {
     // Straight to Date's own origin: by way of 1970 the last digit would be rounded away.
-    let shifted = Double(microseconds - Int64(referenceOffset) * 1_000_000)
-    return Date(timeIntervalSinceReferenceDate: shifted / 1_000_000)
+    let seconds = Double(microseconds - Int64(referenceOffset) * 1_000_000) / 1_000_000
+    // The last moment of 9999, which means "never" in many files, is not rounded into a year that has no four digits.
+    let isBefore10000 = microseconds < 253_402_300_800_000_000
+    return Date(timeIntervalSinceReferenceDate: isBefore10000 ? min(seconds, lastOf9999) : seconds)
   }
+
+  private static let lastOf9999 = Double(253_402_300_800 - referenceOffset).nextDown
 
   /// The date in microseconds since 1970, rounded to the nearest; dates too far away become the first or last
   /// one.

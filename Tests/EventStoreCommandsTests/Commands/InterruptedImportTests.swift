@@ -131,5 +131,81 @@ extension CommandLineTests {
       #expect(output.standardError.split(separator: "\n").count == 253)
       #expect(try await stored() == (0..<2500).filter { $0 < 1237 || $0 % 5 != 1237 % 5 })
     }
+
+    private static let mapping = ["--stream", "a-{account}", "--type", "t"]
+
+    @Test("of a file that has changed, the rows that are new are added, wherever they stand", .database)
+    func changed() async throws {
+      let esctl = try EsctlRunner(TestDatabase.required)
+      defer { esctl.remove() }
+      let file = esctl.folder.appendingPathComponent("rows.csv")
+      func load(_ rows: [String], separator: String = ",", _ arguments: String...) async throws -> [String: Any] {
+        try (["account,amount"] + rows).map { $0.replacing(",", with: separator) + "\n" }.joined()
+          .write(to: file, atomically: true, encoding: .utf8)
+        let output = try await esctl(
+          ["import", "rows.csv", "--delimiter", separator, "--json"] + Self.mapping + arguments)
+        #expect(output.status == 0, "\(output.standardError)")
+        return try #require(try output.lines.first)
+      }
+      let rows = ["1,10", "2,20", "1,10", "1,10", "3,30"]
+      var loaded = try await load(rows)
+      #expect(loaded["added"] as? Int == 5)
+      // One before all, one between, one of the same once more.
+      loaded = try await load(["4,40"] + rows.prefix(2) + ["2,21", "1,10"] + rows.dropFirst(2))
+      #expect(loaded["added"] as? Int == 3 && loaded["skipped"] as? Int == 5)
+      // Rows that went do not come back, and those behind them stay what they were.
+      loaded = try await load(Array(rows.dropFirst()))
+      #expect(loaded["added"] as? Int == 0 && loaded["skipped"] as? Int == 4)
+      // Neither quotes nor another delimiter make other rows of them.
+      loaded = try await load(rows.map { "\"" + $0.replacing(",", with: "\",\"") + "\"" }, separator: ";")
+      #expect(loaded["added"] as? Int == 0 && loaded["skipped"] as? Int == 5)
+      let read = try await esctl("read", "a-1", "--json").lines.compactMap {
+        ($0["data"] as? [String: String])?["amount"]
+      }
+      #expect(read == ["10", "10", "10", "10"])
+      // The same rows of another source are other events.
+      loaded = try await load(rows, "--source", "other")
+      #expect(loaded["added"] as? Int == 5)
+    }
+
+    @Test("rows that are there as something else are refused, with their line; or left out", .database)
+    func otherContent() async throws {
+      let esctl = try EsctlRunner(TestDatabase.required)
+      defer { esctl.remove() }
+      try "account,amount\n1,10\n2,20\n".write(
+        to: esctl.folder.appendingPathComponent("rows.csv"), atomically: true, encoding: .utf8)
+      #expect(try await esctl(["import", "rows.csv"] + Self.mapping).status == 0)
+      let other = ["import", "rows.csv", "--stream", "a-{account}", "--type", "corrected"]
+      var output = try await esctl(other + ["--json"])
+      #expect(output.status == 3 && output.standardError.contains("\"line\":2"), "\(output.standardError)")
+      output = try await esctl(other + ["--on-error", "skip"])
+      #expect(output.status == 65 && output.standardError.contains("line 3:"), "\(output.standardError)")
+      #expect(try await esctl("log", "--json").lines.count == 2)
+
+      // So with what was exported.
+      let exported = try await esctl("export").standardOutput
+      let file = esctl.folder.appendingPathComponent("events.jsonl")
+      try exported.write(to: file, atomically: true, encoding: .utf8)
+      output = try await esctl("import", "events.jsonl")
+      #expect(output.status == 0 && output.standardOutput.contains("0 events added, 2 were there already"))
+      try exported.replacing("\"20\"", with: "\"21\"").write(to: file, atomically: true, encoding: .utf8)
+      output = try await esctl("import", "events.jsonl")
+      #expect(output.status == 3 && output.standardError.contains("line 2:"), "\(output.standardError)")
+    }
+
+    @Test("whose data it is comes back with an export", .database)
+    func subjects() async throws {
+      let database = try TestDatabase.required
+      let esctl = try EsctlRunner(database)
+      defer { esctl.remove() }
+      for subject in [["--subject", "alice"], [], ["--subject", "bob"]] {
+        #expect(try await esctl(["append", "a-1", "--type", "t", "--data", "{}"] + subject).status == 0)
+      }
+      #expect(try await esctl("export", "--output", "events.jsonl").status == 0)
+      #expect(try await esctl("migrate", "--schema", "again").status == 0)
+      #expect(try await esctl("import", "events.jsonl", "--schema", "again").status == 0)
+      let subjects = try await database.column("SELECT subject FROM again.data_keys ORDER BY 1", as: String.self)
+      #expect(subjects == ["a-1", "alice", "bob"])
+    }
   }
 }

@@ -32,6 +32,70 @@ extension CommandLineTests {
       }
     }
 
+    @Test("an export of a category without events leaves the file that was there; an impossible one is wrong usage")
+    func categories() async throws {
+      try await withEsctl { esctl in
+        let file = esctl.folder.appendingPathComponent("events.jsonl")
+        try "old".write(to: file, atomically: true, encoding: .utf8)
+        #expect(try await esctl("export", "--category", "b", "--output", "events.jsonl").status == 4)
+        #expect(try String(contentsOf: file, encoding: .utf8) == "old")
+        for category in ["", "a-1"] {
+          #expect(try await esctl("export", "--category", category).status == 64)
+          #expect(try await esctl("log", "--category", category).status == 64)
+        }
+        #expect(try await esctl("export", "--category", "a").standardOutput.split(separator: "\n").count == 3)
+      }
+    }
+
+    @Test("what is printed for people has no control characters of a payload in it")
+    func controlCharacters() async throws {
+      try await withEsctl { esctl in
+        let data = #"{"a":"\u001b[2J\u0007","b":"l1\nl2"}"#
+        #expect(try await esctl("append", "c-1", "--type", "t", "--data", data).status == 0)
+        for arguments in [["--steps"], ["--diff", "0..1"], []] {
+          let output = try await esctl(["replay", "c-1"] + arguments)
+          #expect(output.status == 0 && !output.standardOutput.contains("\u{1B}"), "\(arguments)")
+          #expect(!output.standardOutput.contains("\nl2"), "\(arguments)")
+        }
+      }
+    }
+
+    @Test("an event that was appended, and could not be told of, is told of")
+    func fullOutput() async throws {
+      try await withEsctl { esctl in
+        for redirection in [">/dev/full", ">&-"] {
+          let output = try await esctl.shell("esctl append a-1 --type t --data 1 \(redirection)")
+          #expect(output.status == 1 && output.standardError.contains("the event was appended"), "\(output)")
+        }
+        // Bytes that are no UTF-8 are refused, not replaced.
+        let output = try await esctl.shell(#"esctl append a-1 --type t --data "$(printf '"\377"')""#)
+        #expect(output.status == 64 && output.standardError.contains("UTF-8"), "\(output)")
+        #expect(try await esctl("read", "a-1", "--json").lines.count == 5)
+      }
+    }
+
+    @Test("with the role that is recommended: what reads", arguments: ["eventstore_reader", "eventstore_writer"])
+    func role(name: String) async throws {
+      try await withEsctl { esctl in
+        // As an inline projection has it: one trigger more than those that protect the log.
+        try await TestDatabase.required.sql(
+          """
+          CREATE TRIGGER events_inline BEFORE INSERT ON eventstore.events
+            FOR EACH STATEMENT EXECUTE FUNCTION eventstore.require_inline()
+          """)
+        esctl.environment["EVENTSTORE_URL"] = ConnectionString.withRole(
+          name, in: try TestDatabase.required.connectionString)
+        for arguments in [
+          ["status"], ["read", "a-1"], ["log"], ["streams"], ["stream", "a-1"], ["export"], ["doctor"],
+        ] {
+          let output = try await esctl(arguments + ["--json"])
+          #expect(output.status == (arguments == ["doctor"] ? 1 : 0), "\(arguments) \(output.standardError)")
+        }
+        let doctor = try await esctl("doctor")
+        #expect(doctor.standardOutput.contains("triggers refuse UPDATE, DELETE and TRUNCATE"), "\(doctor)")
+      }
+    }
+
     @Test(
       "--json: an error is one object on standard error",
       arguments: [

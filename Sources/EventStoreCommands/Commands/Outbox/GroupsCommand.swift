@@ -216,7 +216,7 @@ struct GroupsCreate: AsyncParsableCommand {
       // No mistake, perhaps: but a filter that nothing passes is worth a word.
       let first = try await ConsumerGroups(log).firstEvent(of: made)
       if first == nil, try await ConsumerGroups(log).logHasEvents {
-        StandardOutput.complain("esctl: note: no event in the log passes the filter of \(made.name) yet")
+        store.notice("note: no event in the log passes the filter of \(made.name) yet")
       }
     }
   }
