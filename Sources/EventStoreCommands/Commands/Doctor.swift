@@ -166,7 +166,8 @@ struct Doctor: AsyncParsableCommand {
     guard count > 1000 else { return report.pass("categories", finding) }
     report.warn(
       "categories", finding,
-      "name streams category-id: what stands before the first '-' is the category, and there is no room for one a stream")
+      "name streams category-id: what stands before the first '-' is the category, and there is no room for one a stream"
+    )
   }
 
   /// Why consumer groups do not move.

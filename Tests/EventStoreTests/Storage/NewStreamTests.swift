@@ -346,4 +346,19 @@ struct NewStreamTests {
       "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", as: Int.self)
     #expect(deadlocks == [0])
   }
+
+  @Test("a store that has all its categories says so, and goes on with those it has")
+  func categoriesAreUsedUp() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append([.sample()], to: "a-1", expecting: .noStream)
+      try await database.sql(
+        "SELECT setval(pg_get_serial_sequence('eventstore.categories', 'category_id'), 32767)")
+      let error = await appendError { () throws(AppendError) in
+        try await log.append([.sample()], to: "b-1", expecting: .any)
+      }
+      #expect(error?.description.contains("categories") == true)
+      try await log.append([.sample()], to: "a-2", expecting: .noStream)
+    }
+  }
 }
