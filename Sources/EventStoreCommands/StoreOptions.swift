@@ -63,11 +63,21 @@ struct StoreOptions: ParsableArguments {
     StandardOutput.complain(String(decoding: JSONValue.object([("notice", .string(text))]).bytes, as: UTF8.self))
   }
 
+  /// What may not be entered looks as if it were not there.
+  func checkDirectory() throws {
+    guard isEmbedded, access(directoryPath, F_OK) == 0, access(directoryPath, R_OK | X_OK) != 0 else { return }
+    throw CommandFailure(
+      .unavailable, "noAccess",
+      "\(directoryPath) cannot be entered: \(String(cString: strerror(errno))). Run as the user whose it is, or name another "
+        + "with --directory")
+  }
+
   // MARK: The database
 
   /// The connection string; starts the private server where that is the database.
   func connectionString() async throws -> String {
     if let givenURL { return givenURL }
+    try checkDirectory()
     let cluster = cluster
     if let running = cluster.connectionString() { return running }
     let isNew = await cluster.status() == .absent
@@ -94,6 +104,7 @@ struct StoreOptions: ParsableArguments {
   /// The connection to a store. In the private PostgreSQL it is made by the first command that writes, and migrated by
   /// itself; a command that only reads makes none, as its directory or schema may be a slip.
   private func connection(for access: Access) async throws -> ConnectionConfiguration {
+    try checkDirectory()
     if isEmbedded, access != .write, await cluster.status() == .absent {
       throw CommandFailure(
         .notFound, "noStore", "there is no event store in \(directoryPath): `esctl up` or the first append makes one")
@@ -161,8 +172,13 @@ struct StoreOptions: ParsableArguments {
 
   /// For a key management service or a vault: a command that prints the keyring, or one key.
   private static func masterKeys(printedBy command: String) async throws -> Keyring {
-    let result = try await Subprocess.run(
-      .path("/bin/sh"), arguments: ["-c", command], output: .bytes(limit: 1 << 20), error: .discarded)
+    let result: ExecutionResult<Void, BytesOutput, DiscardedOutput>
+    do {
+      result = try await Subprocess.run(
+        .path("/bin/sh"), arguments: ["-c", command], output: .bytes(limit: 1 << 20), error: .discarded)
+    } catch let error as SubprocessError {
+      throw CommandFailure(.encryption, "masterKeyCommand", "EVENTSTORE_MASTER_KEY_COMMAND failed: \(error)")
+    }
     guard result.terminationStatus.isSuccess else {
       throw CommandFailure(
         .encryption, "masterKeyCommand",

@@ -167,8 +167,7 @@ public final class BulkAppend {
     }
     let recorded = Dictionary(there.map { ($0.position.rawValue, $0) }, uniquingKeysWith: { $1 })
     for (row, position) in known {
-      guard let recorded = recorded[position] else { preconditionFailure("an event is gone") }
-      guard !AppendChecks.isSameImported(row.event, recorded) else {
+      if let recorded = recorded[position], AppendChecks.isSameImported(row.event, recorded) {
         progress.skipped += 1
         continue
       }

@@ -8,8 +8,8 @@ struct Import: AsyncParsableCommand {
     discussion: """
       A row's event id is derived from the source's name, what the row says, and how many such rows came before it: \
       importing the same file again adds nothing, an import that was interrupted goes on where it stopped, and of a file \
-      that has changed the new rows are added. All columns become the event's data, as strings. JSON lines written by `export` come back with their ids, versions and times; other JSON lines need \
-      --stream and --type.
+      that has changed the new rows are added. All columns become the event's data, as strings. JSON lines written by \
+      `export` come back with their ids, versions and times; other JSON lines need --stream and --type.
 
       Examples:
         esctl import transactions.csv --delimiter ';' \\

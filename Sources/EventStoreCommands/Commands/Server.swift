@@ -21,7 +21,8 @@ struct Up: AsyncParsableCommand {
           ("migrationsApplied", .integer(applied.count)),
         ]))
     } else {
-      output.line("ready: \(connection.connectionString)")
+      // Of one's own server it may hold a password.
+      output.line("ready: \(store.isEmbedded ? connection.connectionString : "the server of EVENTSTORE_URL")")
     }
   }
 }
@@ -36,6 +37,7 @@ struct Down: AsyncParsableCommand {
       throw CommandFailure(
         .usage, "usage", "EVENTSTORE_URL or --url names a server of your own: esctl stops only the private one")
     }
+    try store.checkDirectory()
     let cluster = store.cluster
     let before = await cluster.status()
     var wasRunning = false
@@ -64,6 +66,7 @@ struct Status: AsyncParsableCommand {
     var server = "yours"
     var url = store.givenURL
     if store.isEmbedded {
+      try store.checkDirectory()
       let cluster = store.cluster
       switch await cluster.status() {
       case .absent: server = "absent"

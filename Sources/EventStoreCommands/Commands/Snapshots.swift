@@ -182,7 +182,7 @@ struct SnapshotsBuild: AsyncParsableCommand {
             } catch let error as AggregateError where scope.stream == nil {
               // One that cannot be folded holds up no other.
               failed += 1
-              StandardOutput.complain("esctl: \(error)")
+              store.notice("\(error)")
             }
           }
           bar.advance()

@@ -27,7 +27,9 @@ extension CommandLineTests {
         esctl.environment["EVENTSTORE_MASTER_KEY"] = nil
         esctl.environment["EVENTSTORE_MASTER_KEY_COMMAND"] = "echo '\(key.split(separator: "\n")[0])'"
         #expect(try await esctl(Self.append).status == 0)
-        for command in ["false", "true", "echo secret-rubbish; echo secret-rubbish >&2"] {
+        for command in [
+          "false", "true", "echo secret-rubbish; echo secret-rubbish >&2", "yes rubbish | head -c 2000000",
+        ] {
           esctl.environment["EVENTSTORE_MASTER_KEY_COMMAND"] = command
           let output = try await esctl(Self.append)
           #expect(output.status == 6 && output.standardError.contains("EVENTSTORE_MASTER_KEY_COMMAND"))

@@ -41,11 +41,11 @@ func readModel(_ path: String) throws -> ReadModel {
 func readModels(_ paths: [String]) throws -> [ReadModel] { try paths.map { try readModel($0) } }
 
 /// Says so on standard error; nothing is wrong yet.
-func warnOfUnknownTypes(_ model: ReadModel, _ log: PostgreSQLEventLog) async throws {
+func warnOfUnknownTypes(_ model: ReadModel, _ log: PostgreSQLEventLog, _ store: StoreOptions) async throws {
   for unknown in try await model.unknownTypes(in: log) {
     let meant = unknown.nearest.map { "; is \($0) meant?" } ?? ""
-    StandardOutput.complain(
-      "esctl: warning: \(model.file): no event of type \(unknown.type) was found in the log\(meant)")
+    store.notice(
+      "warning: \(model.file): no event of type \(unknown.type) was found in the log\(meant)")
   }
 }
 

@@ -340,7 +340,7 @@ struct SkippedRetry: AsyncParsableCommand {
           throw CancellationError()
         } catch {
           failed += 1
-          StandardOutput.complain("esctl: position \(event.position): \(CommandFailure(error))")
+          store.notice("position \(event.position): \(CommandFailure(error))")
         }
       }
       let output = StandardOutput()

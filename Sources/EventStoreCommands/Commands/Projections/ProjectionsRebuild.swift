@@ -42,7 +42,7 @@ struct ProjectionsRebuild: AsyncParsableCommand {
     let model = try file.map(readModel)
     try await store.withLog(.maintain) { log in
       let catalog = CommandEnvironment.catalog(log)
-      if let model { try await warnOfUnknownTypes(model, log) }
+      if let model { try await warnOfUnknownTypes(model, log, store) }
       var options = ProjectionRunner.Options()
       if let workers { options.connections = workers }
       let bar = store.progressBar("rebuild", total: nil, unit: .count("positions"))

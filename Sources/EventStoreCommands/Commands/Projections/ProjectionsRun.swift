@@ -35,7 +35,7 @@ struct ProjectionsCheck: AsyncParsableCommand {
             ),
           ]))
       } else {
-        try await warnOfUnknownTypes(model, log)
+        try await warnOfUnknownTypes(model, log, store)
         output.line(
           "\(model.name) version \(model.version): \(tables.count == 1 ? "table" : "tables") \(tables.joined(separator: ", "))"
         )
@@ -84,7 +84,7 @@ struct ProjectionsRun: AsyncParsableCommand {
   private func run(_ models: [ReadModel], _ log: PostgreSQLEventLog) async throws {
     let catalog = CommandEnvironment.catalog(log)
     for model in models {
-      try await warnOfUnknownTypes(model, log)
+      try await warnOfUnknownTypes(model, log, store)
       try await catalog.register(model)
     }
     let known = Set(try await catalog.builds().map(\.name)).sorted()
