@@ -175,12 +175,14 @@ struct Import: AsyncParsableCommand {
     case AppendError.invalid(let text):
       let hasLine = text.hasPrefix("line ")
       problem = CommandFailure(.badInput, "badInput", hasLine ? text : "line \(line): \(text)")
-    case AppendError.duplicateEventID:
+    case AppendError.duplicateEventID(let id, let stream):
       problem = CommandFailure(error)
-      if let line = bulk.refusedLine {
-        problem.description = "line \(line): \(problem.description)"
-        problem.details.append(("line", .integer(line)))
-      }
+      let line = bulk.refusedLine ?? line
+      problem.description =
+        "line \(line): this row is in stream \(stream) already, with another type, time or content (event \(id)): "
+        + (self.stream == nil ? "" : "--source NAME imports the file as another one, ")
+        + "--on-error skip leaves such rows out"
+      problem.details.append(("line", .integer(line)))
     case AppendError.unavailable(let cause), AppendError.outcomeUnknown(let cause):
       problem = CommandFailure(.unavailable, "unavailable", "the database is unavailable: \(cause)")
       if store.isEmbedded { problem.description += " (its log: \(store.directoryPath)/postgres.log)" }
@@ -191,7 +193,7 @@ struct Import: AsyncParsableCommand {
       problem = CommandFailure(.failed, "database", "the database refused a batch: \(cause)")
     default: problem = CommandFailure(error)
     }
-    if problem.status == .badInput || Task.isCancelled {
+    if problem.status == .badInput || problem.status == .conflict || Task.isCancelled {
       // In a task of its own, which is not cancelled.
       let finished = await Task { [bulk = Handover(bulk)] in
         do throws(AppendError) { try await bulk.value.finish() } catch { return error as AppendError? }
@@ -203,7 +205,8 @@ struct Import: AsyncParsableCommand {
     // Of a batch that was under way when the server went, nobody can say.
     problem.description +=
       ". \(problem.status == .unavailable ? "At least " : "")\(Quantity.count(added)) "
-      + "\(added == 1 ? "event was" : "events were") added before; the same command goes on from there"
+      + "\(added == 1 ? "event was" : "events were") added before"
+      + (problem.status == .conflict ? "" : "; the same command goes on from there")
     problem.details.append(("added", .integer(added)))
     return problem
   }
