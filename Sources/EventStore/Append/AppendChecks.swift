@@ -37,7 +37,7 @@ package enum AppendChecks {
     guard event.schemaVersion >= 1, event.schemaVersion <= Int(Int32.max) else {
       throw .invalid("schema version \(event.schemaVersion) of event \(event.id) is not 1 … \(Int32.max)")
     }
-    guard event.occurredAt.map(times.contains) ?? true else {
+    if let time = event.occurredAt, !times.contains(time) {
       throw .invalid("the time of event \(event.id) is outside the years 1 to 9999: check seconds against milliseconds")
     }
     guard event.payload.bytes.count <= maximumPayloadBytes else {
