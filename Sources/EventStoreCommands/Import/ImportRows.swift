@@ -52,7 +52,7 @@ struct RowProblem: Error, CustomStringConvertible {
 /// Makes event ids from what a row says, and from how many such rows there were before it: the same row of the same source
 /// is the same event at every import, also when other rows have come before it since.
 ///
-/// Keeps 8 bytes for each row.
+/// Keeps a number of 64 bits for each row in memory.
 struct RowIdentity {
   private let sourceSize: Int
   /// The source's name, then the current row.

@@ -20,6 +20,7 @@ struct ReaderTests {
     try await database.withLog({
       $0.connection.maximumConnections = pool
       $0.pageSize = 5
+      $0.subscriptionRetries = 0
       $0.listens = false
     }) { log in
       // Each is in the middle of the log when its consumer needs a connection, more than there are.
@@ -70,17 +71,6 @@ struct ReaderTests {
       while let page = try await pages.next() { versions += page.map(\.version) }
       #expect(versions == Array(1...100))
     }
-  }
-
-  @Test("a wait for a hint ends, however short it is")
-  func shortWaits() async {
-    let hints = Hints()
-    await withTaskGroup { group in
-      for _ in 0..<8 {
-        group.addTask { for _ in 0..<2_000 { await hints.wait(after: hints.count, atMost: .zero) } }
-      }
-    }
-    #expect(hints.count == 0)
   }
 
   @Test("a time that someone wrote past the library ends no reader")
