@@ -7,8 +7,7 @@ public struct ConnectionConfiguration: Sendable {
   public var connectTimeout: Duration = .seconds(5)
   /// A statement that takes longer is cancelled on the server. Coarse: to about 0.1 s.
   public var statementTimeout: Duration = .seconds(60)
-  /// At most so many connections in a pool. Of an event log's, those that append keep theirs (see `appendLanes`): have
-  /// more than these.
+  /// At most so many connections in a pool.
   public var maximumConnections = 10
   /// How long to wait for one of them to become free.
   public var poolTimeout: Duration = .seconds(30)

@@ -46,7 +46,7 @@ final class Appender: Sendable {
       // The only one: nobody is alone while another append waits.
       return await runAlone(batch)
     } else {
-      for batch in batches { drive(Departure(batch)) }
+      for batch in batches { drive(departure(of: batch)) }
     }
     return await withTaskCancellationHandler {
       await request.outcome()
@@ -63,7 +63,7 @@ final class Appender: Sendable {
 
   /// Appends on the caller's own thread.
   private func runAlone(_ batch: AppendQueue.Batch) async -> AppendRequest.Outcome {
-    let departure = Departure(batch)
+    let departure = departure(of: batch)
     let outcome = await outcomes(of: departure, waitingFor: Self.waitOfLoneCaller)[0]
     let duration = departure.time.duration(to: .now)
     let following = queue.withLock { queue in
@@ -72,7 +72,8 @@ final class Appender: Sendable {
       _ = queue.finish(batch, after: duration)
       return Self.takeBatches(&queue)
     }
-    for next in following { drive(Departure(next)) }
+    for next in following { drive(self.departure(of: next)) }
+    lanes[batch.lane].end()
     return outcome
   }
 
@@ -90,6 +91,7 @@ final class Appender: Sendable {
         }
         for (request, outcome) in zip(departure.batch.requests, outcomes) { request.settle(outcome) }
         next = if let pause { self.gather(on: lane, for: pause) } else { self.depart(following, from: lane) }
+        self.lanes[lane].end()
       }
     }
   }
@@ -97,8 +99,13 @@ final class Appender: Sendable {
   /// What goes next on a lane; what goes on others is on its way.
   private func depart(_ batches: [AppendQueue.Batch], from lane: Int) -> Departure? {
     // Each on its own lane's thread: this one is busy with its own.
-    for batch in batches where batch.lane != lane { drive(Departure(batch)) }
-    return batches.first { $0.lane == lane }.map { Departure($0) }
+    for batch in batches where batch.lane != lane { drive(departure(of: batch)) }
+    return batches.first { $0.lane == lane }.map(departure)
+  }
+
+  private func departure(of batch: AppendQueue.Batch) -> Departure {
+    lanes[batch.lane].begin()
+    return Departure(batch)
   }
 
   /// Waits for callers to come back to a lane. The last of them has sent what goes next.
@@ -134,7 +141,7 @@ final class Appender: Sendable {
       queue.markOverdue(batch)
       return Self.takeBatches(&queue)
     }
-    for other in others { drive(Departure(other)) }
+    for other in others { drive(self.departure(of: other)) }
     return await run(batch.requests, on: lane, waitingFor: limit, call)
   }
 
@@ -224,9 +231,9 @@ final class Appender: Sendable {
 
   /// Their call, sent where the lane has a connection, and they are sealed for it.
   private func callAtOnce(_ requests: [AppendRequest], mayBePlaced: Bool = true, on lane: Lane) -> AppendCall? {
-    guard let connection = lane.lease.withLock({ $0 })?.connection, connection.failure == nil,
-      requests.allSatisfy({ $0.newestConnection >= connection.serial })
-    else { return nil }
+    guard let connection = lane.connection, requests.allSatisfy({ $0.newestConnection >= connection.serial }) else {
+      return nil
+    }
     return AppendCall(requests, mayBePlaced: mayBePlaced, on: connection, queries)
   }
 
@@ -248,11 +255,11 @@ final class Appender: Sendable {
 
   /// The lane's connection, a new one where it was lost.
   private func connection(of lane: Lane) async throws(AppendError) -> Connection {
-    if let connection = lane.lease.withLock({ $0 })?.connection, connection.failure == nil { return connection }
-    lane.lease.withLock { $0 = nil }
+    if let connection = lane.connection { return connection }
+    lane.use(nil)
     do throws(PostgreSQLError) {
       let lease = try await pool.lease()
-      lane.lease.withLock { $0 = lease }
+      lane.use(lease)
       return lease.connection
     } catch {
       throw AppendError(error)
@@ -266,6 +273,6 @@ final class Appender: Sendable {
   /// Waits until no append is under way or waiting, then gives the connections back.
   func drain() async {
     while !queue.withLock({ $0.isIdle }) { await Self.sleep(.milliseconds(5)) }
-    for lane in lanes { lane.lease.withLock { $0 = nil } }
+    for lane in lanes { lane.use(nil) }
   }
 }

@@ -2,12 +2,42 @@ internal import Dispatch
 internal import PostgreSQL
 internal import Synchronization
 
-/// A connection that is kept, used for one batch at a time, and the thread that waits for it.
+/// A connection that is used for one batch at a time, and the thread that waits for it. While no batch goes, the connection
+/// is kept, but others may have it who would wait for one.
 final class Lane: Sendable {
-  let lease = Mutex<ConnectionPool.Lease?>(nil)
+  private struct State {
+    var lease: ConnectionPool.Lease?
+    /// The one that goes, and the next while that is ended.
+    var batches = 0
+  }
+
+  private let state = Mutex(State())
   let thread = LaneThread()
   private let handed = Mutex<Departure?>(nil)
   private let isHanded = DispatchSemaphore(value: 0)
+
+  /// Its connection, where it has one that works.
+  var connection: Connection? {
+    guard let connection = state.withLock({ $0.lease?.connection }), connection.failure == nil else { return nil }
+    return connection
+  }
+
+  func use(_ lease: ConnectionPool.Lease?) { state.withLock { $0.lease = lease } }
+
+  /// A batch goes, and needs the connection; until ``end()``. The next may begin before.
+  func begin() {
+    state.withLock { state in
+      if state.batches == 0, state.lease?.keep() == false { state.lease = nil }
+      state.batches += 1
+    }
+  }
+
+  func end() {
+    state.withLock { state in
+      state.batches -= 1
+      if state.batches == 0 { state.lease?.offer() }
+    }
+  }
 
   /// Gives the lane's thread, which waits for it, what goes next; `nil`: nothing.
   func hand(_ departure: Departure?) {

@@ -15,7 +15,6 @@ struct ReaderTests {
   @Test("those whose consumers work leave their connections to the consumers", arguments: [1, 2])
   func connections(pool: Int) async throws {
     let database = try TestDatabase.required
-    // Whoever appends keeps a connection.
     try await database.withLog { log in try await append(300, to: log) }
     try await database.withLog({
       $0.connection.maximumConnections = pool
@@ -46,6 +45,39 @@ struct ReaderTests {
       }
       // All have gone back.
       #expect(try await log.version(of: "a-1") == 300)
+    }
+  }
+
+  @Test("appends leave their connections to readers, between batches, and take others", arguments: [1, 2])
+  func appends(pool: Int) async throws {
+    let database = try TestDatabase.required
+    try await database.withLog({
+      $0.connection.maximumConnections = pool
+      $0.connection.poolTimeout = .seconds(20)
+      $0.listens = false
+    }) { log in
+      try await withThrowingTaskGroup { group in
+        for task in 0..<8 {
+          group.addTask {
+            let stream = try StreamName("a-\(task)")
+            for version in 1...40 {
+              try await log.append(
+                [EventData(type: "t", payload: .json("\(version)"))], to: stream, expecting: .exact(version - 1))
+              #expect(try await log.version(of: stream) == version)
+            }
+          }
+        }
+        group.addTask {
+          // Follows meanwhile.
+          var count = 0
+          for try await event in log.subscribe() {
+              #expect(try await log.version(of: event.stream) ?? 0 >= event.version)
+            count += 1
+            if count == 320 { break }
+          }
+        }
+        try await group.waitForAll()
+      }
     }
   }
 
