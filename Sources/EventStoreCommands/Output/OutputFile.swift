@@ -7,18 +7,47 @@ final class OutputFile {
   private let path: String
   private let temporaryPath: String?
   private let descriptor: Int32
+  private var isComplete = false
 
   /// - Throws: ``CommandFailure`` when it cannot be made.
   init(path: String) throws {
-    self.path = path
     var status = stat()
+    let isThere = stat(path, &status) == 0
+    // A symbolic link stays one: the file that it names is written.
+    if isThere, let real = realpath(path, nil) {
+      self.path = String(cString: real)
+      free(real)
+    } else {
+      self.path = path
+    }
     // A device or a pipe is written as it is.
-    let isSpecial = stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
-    temporaryPath = isSpecial ? nil : path + ".partial"
-    let flags = isSpecial ? O_WRONLY | O_CLOEXEC : O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC
-    descriptor = open(temporaryPath ?? path, flags, 0o600)
+    let isSpecial = isThere && status.st_mode & S_IFMT != S_IFREG
+    temporaryPath = isSpecial ? nil : self.path + ".partial"
+    descriptor =
+      if let temporaryPath { try Self.openAlone(temporaryPath, for: path) } else { open(path, O_WRONLY | O_CLOEXEC) }
     guard descriptor >= 0 else { throw Self.failure(path) }
     output = StandardOutput(file: descriptor)
+  }
+
+  /// An empty file that no other process writes, as long as it is open. One that a killed process left is taken over.
+  private static func openAlone(_ temporaryPath: String, for path: String) throws -> Int32 {
+    while true {
+      let descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+      guard descriptor >= 0 else { throw failure(path) }
+      // Where a file system has no locks, they are gone without.
+      if flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+        close(descriptor)
+        throw CommandFailure(.failed, "cannotWrite", "cannot write \(path): another process writes \(temporaryPath)")
+      }
+      var (own, named) = (stat(), stat())
+      // Another process may have completed it, or given it up, before the lock was ours.
+      if fstat(descriptor, &own) == 0, stat(temporaryPath, &named) == 0, own.st_ino == named.st_ino {
+        if ftruncate(descriptor, 0) == 0 { return descriptor }
+        close(descriptor)
+        throw failure(path)
+      }
+      close(descriptor)
+    }
   }
 
   /// Makes sure that everything is on disk, and gives the file its name.
@@ -27,12 +56,13 @@ final class OutputFile {
     try StandardOutput.checkArrival()
     guard let temporaryPath else { return }
     guard fsync(descriptor) == 0, rename(temporaryPath, path) == 0 else { throw Self.failure(path) }
+    isComplete = true
   }
 
   deinit {
+    // Before another process may have one of this name.
+    if let temporaryPath, !isComplete { unlink(temporaryPath) }
     close(descriptor)
-    // Not there any more if it was completed.
-    if let temporaryPath { unlink(temporaryPath) }
   }
 
   private static func failure(_ path: String) -> CommandFailure {

@@ -138,6 +138,33 @@ extension CommandLineTests {
       }
     }
 
+    @Test("an export writes the file that a link names, and not what another process writes")
+    func files() async throws {
+      try await withEsctl { esctl in
+        let folder = esctl.folder
+        try FileManager.default.createSymbolicLink(
+          atPath: folder.appendingPathComponent("link.jsonl").path, withDestinationPath: "real.jsonl")
+        // As another process left it, which was killed.
+        let partial = folder.appendingPathComponent("real.jsonl.partial").path
+        try String(repeating: "old", count: 100_000).write(toFile: partial, atomically: false, encoding: .utf8)
+        #expect(try await esctl("export", "--output", "real.jsonl").status == 0)
+        let complete = try Data(contentsOf: folder.appendingPathComponent("real.jsonl"))
+        #expect(complete.split(separator: UInt8(ascii: "\n")).count == 3)
+
+        #expect(try await esctl("export", "--output", "link.jsonl").status == 0)
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: folder.path + "/link.jsonl") == "real.jsonl")
+        #expect(try Data(contentsOf: folder.appendingPathComponent("real.jsonl")) == complete)
+
+        let other = open(partial, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+        defer { close(other) }
+        try #require(flock(other, LOCK_EX) == 0)
+        let export = try await esctl("export", "--output", "link.jsonl")
+        #expect(export.status == 1 && export.standardError.contains("another process"), "\(export.standardError)")
+        #expect(FileManager.default.fileExists(atPath: partial))
+        #expect(try Data(contentsOf: folder.appendingPathComponent("real.jsonl")) == complete)
+      }
+    }
+
     @Test("an export that fails leaves the file that was there; an altered row is named")
     func alteredRow() async throws {
       try await withEsctl { esctl in
