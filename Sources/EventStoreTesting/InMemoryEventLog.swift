@@ -176,10 +176,7 @@ public final class InMemoryEventLog: EventLog {
   /// The matching events after a position, and the last position that was looked at.
   func events(after position: Position, _ filter: LogFilter) -> (found: [RecordedEvent], last: Position) {
     store.withLock { store in
-      let found = store.events.dropFirst(Int(clamping: position.rawValue)).filter { event in
-        (filter.categories.isEmpty || filter.categories.contains(event.stream.category))
-          && (filter.types.isEmpty || filter.types.contains(event.type))
-      }
+      let found = store.events.dropFirst(max(0, Int(clamping: position.rawValue))).filter(filter.admits)
       return (found, max(position, Position(Int64(store.events.count))))
     }
   }

@@ -41,10 +41,8 @@ extension EventCodec {
     _ event: E, metadata: Metadata = Metadata(), subject: String? = nil, id: UUID = .v7()
   ) throws(CodecError) -> EventData {
     do {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
       // The compiler's Codable makes {"type":{…}}.
-      let json = Array(try encoder.encode(event))
+      let json = try Self.json(event)
       let members = try JSONText.topLevelMembers(of: json)
       guard members.count == 1, let key = E.CodingKeys(rawValue: members[0].key) else {
         throw CodecError.encoding(type: "\(E.self)", reason: "its Codable is not the compiler's own for an enum")
@@ -53,7 +51,14 @@ extension EventCodec {
       let labels = try JSONText.topLevelMembers(of: payload)
       if labels.count == 1, labels[0].key == "_0" {
         payload = Array(payload[labels[0].value])
-      } else if labels.isEmpty, (try? E(from: CaseDecoder(type: key.rawValue, payload: PayloadDecoder.empty))) == nil {
+        // Read as a member of its own, it would be another event.
+        if let members = try? JSONText.topLevelMembers(of: payload),
+          let label = CaseLabels.of(E.self, key.rawValue, among: members.map(\.key)).first(where: { $0 != "_0" })
+        {
+          throw CodecError.encoding(
+            type: key.rawValue, reason: "its value without a label has a member named as its label \(label) is")
+        }
+      } else if labels.isEmpty, !CaseLabels.of(E.self, key.rawValue, among: ["_0"]).isEmpty {
         // A value without a label that is nil.
         payload = Array("null".utf8)
       }
@@ -120,9 +125,9 @@ private struct CaseContainer<Key: CodingKey>: KeyedDecodingContainerProtocol {
     keyedBy labels: Label.Type, forKey key: Key
   ) throws -> KeyedDecodingContainer<Label> {
     // One value without a label is the payload itself; beside others it is a member, "_0", like them.
-    if let first = Label(stringValue: "_0") {
+    if Label(stringValue: "_0") != nil {
       let members = try? payload.container(keyedBy: labels)
-      if members.map({ !$0.contains(first) || $0.allKeys.count < 2 }) ?? true {
+      if members.map({ $0.allKeys.allSatisfy { $0.stringValue == "_0" } }) ?? true {
         return KeyedDecodingContainer(UnlabelledContainer<Label>(payload: payload))
       }
     }
@@ -146,7 +151,10 @@ private struct UnlabelledContainer<Key: CodingKey>: KeyedDecodingContainerProtoc
   func contains(_ key: Key) -> Bool { key.stringValue == "_0" }
   func decodeNil(forKey key: Key) throws -> Bool { try payload.singleValueContainer().decodeNil() }
   func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T {
-    try payload.singleValueContainer().decode(type)
+    guard contains(key) else {
+      throw DecodingError.keyNotFound(key, .init(codingPath: [], debugDescription: "the payload is a value without a label"))
+    }
+    return try payload.singleValueContainer().decode(type)
   }
   func nestedContainer<Label: CodingKey>(
     keyedBy labels: Label.Type, forKey key: Key
@@ -156,4 +164,53 @@ private struct UnlabelledContainer<Key: CodingKey>: KeyedDecodingContainerProtoc
   }
   func superDecoder() throws -> any Decoder { payload }
   func superDecoder(forKey key: Key) throws -> any Decoder { payload }
+}
+
+/// Finds out which names are labels of a case: the compiler's `init(from:)` says by what keys it asks.
+private final class CaseLabels: Decoder {
+  private let type: String
+  private let names: [String]
+  private var found: [String] = []
+
+  private init(type: String, names: [String]) {
+    self.type = type
+    self.names = names
+  }
+
+  static func of<E: AggregateEvent>(_ event: E.Type, _ type: String, among names: [String]) -> [String] {
+    let labels = CaseLabels(type: type, names: names)
+    _ = try? E(from: labels)
+    return labels.found
+  }
+
+  let codingPath: [any CodingKey] = []
+  let userInfo: [CodingUserInfoKey: Any] = [:]
+
+  func container<Key: CodingKey>(keyedBy keys: Key.Type) throws -> KeyedDecodingContainer<Key> {
+    KeyedDecodingContainer(Container<Key>(labels: self))
+  }
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { throw CaseDecoder.notSynthesized }
+  func singleValueContainer() throws -> any SingleValueDecodingContainer { throw CaseDecoder.notSynthesized }
+
+  private struct Container<Key: CodingKey>: KeyedDecodingContainerProtocol {
+    let labels: CaseLabels
+
+    var codingPath: [any CodingKey] { [] }
+    var allKeys: [Key] { Key(stringValue: labels.type).map { [$0] } ?? [] }
+
+    func contains(_ key: Key) -> Bool { key.stringValue == labels.type }
+    func nestedContainer<Label: CodingKey>(
+      keyedBy keys: Label.Type, forKey key: Key
+    ) throws -> KeyedDecodingContainer<Label> {
+      labels.found = labels.names.filter { Label(stringValue: $0) != nil }
+      throw CaseDecoder.notSynthesized
+    }
+    func decodeNil(forKey key: Key) throws -> Bool { throw CaseDecoder.notSynthesized }
+    func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T { throw CaseDecoder.notSynthesized }
+    func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer {
+      throw CaseDecoder.notSynthesized
+    }
+    func superDecoder() throws -> any Decoder { throw CaseDecoder.notSynthesized }
+    func superDecoder(forKey key: Key) throws -> any Decoder { throw CaseDecoder.notSynthesized }
+  }
 }

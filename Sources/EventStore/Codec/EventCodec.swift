@@ -50,7 +50,7 @@ public struct EventCodec: Sendable {
   ) {
     upcast(type, from: version) { payload in
       let old = try PayloadDecoder.decode(Old.self, from: payload.bytes)
-      return Payload(bytes: Array(try JSONEncoder().encode(transform(old))), content: .json)
+      return Payload(bytes: try Self.json(transform(old)), content: .json)
     }
   }
 
@@ -62,15 +62,20 @@ public struct EventCodec: Sendable {
   ) throws(CodecError) -> EventData {
     let type = Swift.type(of: event)
     do {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
       return EventData(
         id: id, type: type.eventType, schemaVersion: type.schemaVersion,
-        payload: Payload(bytes: Array(try encoder.encode(event)), content: .json), metadata: metadata, subject: subject)
+        payload: Payload(bytes: try Self.json(event), content: .json), metadata: metadata, subject: subject)
     } catch {
       // Of the error only its kind: its text may quote the payload.
       throw .encoding(type: type.eventType, reason: "\(Swift.type(of: error))")
     }
+  }
+
+  /// The same text for the same value, in every process.
+  static func json(_ value: some Encodable) throws -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return Array(try encoder.encode(value))
   }
 
   /// The payload at the newest schema version that the upcasters lead to.
@@ -106,11 +111,11 @@ public struct EventCodec: Sendable {
     }
   }
 
-  /// Where a Codable error points to, without the values that its text may quote.
+  /// Where a Codable error points to, without the values that its text may quote, and without keys that are data.
   static func reason(_ error: any Error) -> String {
     guard let error = error as? DecodingError else { return "\(type(of: error))" }
     func path(_ context: DecodingError.Context, _ last: (any CodingKey)? = nil) -> String {
-      (context.codingPath + (last.map { [$0] } ?? [])).map(\.stringValue).joined(separator: ".")
+      (context.codingPath + (last.map { [$0] } ?? [])).map(declaredName).joined(separator: ".")
     }
     return switch error {
     case .keyNotFound(let key, let context): "key \(path(context, key)) is missing"
@@ -120,6 +125,16 @@ public struct EventCodec: Sendable {
     @unknown default: "unknown"
     }
   }
+}
+
+/// A key as it is declared in the program, an index as its number; a dictionary's key, or another that comes from the
+/// payload, as `*`.
+private func declaredName(_ key: any CodingKey) -> String {
+  let mirror = Mirror(reflecting: key)
+  guard mirror.displayStyle == .enum else { return "*" }
+  guard let value = mirror.children.first else { return key.stringValue }
+  // JSONDecoder's own kind of key.
+  return value.label == "index" ? "\(value.value)" : "*"
 }
 
 /// Why an event could not be made from, or turned into, its payload. Never quotes the payload.

@@ -3,31 +3,33 @@ internal import FoundationEssentials
 /// Decodes JSON payloads into Codable types: what Foundation's JSONDecoder gives with its default settings, in a third of
 /// the time. See docs/decisions/0005.
 ///
-/// Whatever is not plain (numbers with a fraction for an integer, duplicate keys, class hierarchies, any error) is given
-/// to JSONDecoder, whose word is final.
+/// Whatever is not plain (numbers with a fraction for an integer, duplicate keys, class hierarchies, any error, also one
+/// that the type's own code caught) is given to JSONDecoder, whose word is final.
 enum PayloadDecoder {
   static func decode<T: Decodable>(_ type: T.Type, from payload: [UInt8]) throws -> T {
-    do {
-      return try PlainDecoder(JSONSlice(payload)).decoded(type)
-    } catch {
-      return try JSONDecoder().decode(type, from: Data(payload))
-    }
+    try plainly(type, from: payload) ?? JSONDecoder().decode(type, from: Data(payload))
   }
 
   /// A value that `body` makes of the payload's decoder.
   static func decode<T>(_ payload: [UInt8], _ body: (any Decoder) throws -> T) throws -> T {
-    do {
-      return try body(PlainDecoder(JSONSlice(payload)))
-    } catch {
-      return try withoutActuallyEscaping(body) { body in
-        try JSONDecoder().decode(Made<T>.self, from: Data(payload), configuration: body).value
-      }
+    if let value = plainly(payload, body) { return value }
+    return try withoutActuallyEscaping(body) { body in
+      try JSONDecoder().decode(Made<T>.self, from: Data(payload), configuration: body).value
     }
   }
 
-  /// The decoder of `{}`.
-  static var empty: any Decoder {
-    get throws { try PlainDecoder(JSONSlice(Array("{}".utf8))) }
+  /// `nil`: it is not plain.
+  static func plainly<T: Decodable>(_ type: T.Type, from payload: [UInt8]) -> T? {
+    plainly(payload) { try $0.decoded(type) }
+  }
+
+  /// What `body` makes is taken only where nothing was thrown on the way: it may have caught that, and gone on without what
+  /// JSONDecoder would have given it.
+  private static func plainly<T>(_ payload: [UInt8], _ body: (PlainDecoder) throws -> T) -> T? {
+    guard let json = JSONSlice(payload), let value = try? body(PlainDecoder(json)), json.source.isPlain,
+      json.source.isChecked
+    else { return nil }
+    return value
   }
 
   private struct Made<T>: DecodableWithConfiguration {
@@ -39,42 +41,66 @@ enum PayloadDecoder {
 /// Not plain: JSONDecoder has to see to it.
 private struct NotPlain: Error {}
 
+/// A payload, and what is known of it.
+private final class Source {
+  let text: [UInt8]
+  /// Whether nothing was thrown so far.
+  var isPlain = true
+  /// Whether it was looked through to its end.
+  var isChecked = false
+
+  init(_ text: [UInt8]) { self.text = text }
+
+  func notPlain() -> NotPlain {
+    isPlain = false
+    return NotPlain()
+  }
+}
+
 /// A value's text in a payload.
 private struct JSONSlice {
-  private let text: [UInt8]
+  let source: Source
   private let range: Range<Int>
 
   /// A whole payload: an object, as it is what the scanner checks from end to end.
-  init(_ text: [UInt8]) throws {
-    guard text.first == UInt8(ascii: "{") else { throw NotPlain() }
-    self.text = text
-    range = 0..<text.count
+  init?(_ text: [UInt8]) {
+    guard text.first == UInt8(ascii: "{") else { return nil }
+    self.init(Source(text))
   }
 
-  private init(_ text: [UInt8], _ range: Range<Int>) {
-    self.text = text
+  init(_ source: Source) { self.init(source, 0..<source.text.count) }
+
+  private init(_ source: Source, _ range: Range<Int>) {
+    self.source = source
     self.range = range
   }
 
   @inline(__always)
   private func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
-    try text.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[range])) }
+    do {
+      return try source.text.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[range])) }
+    } catch {
+      source.isPlain = false
+      throw error
+    }
   }
 
   var kind: JSONText.Kind? { withBytes { JSONText.kind(of: $0) } }
 
   func members() throws -> [(key: String, value: JSONSlice)] {
-    try withBytes { bytes in
+    let members = try withBytes { bytes in
       try JSONText.topLevelMembers(of: bytes).map { member in
         (member.key, slice(member.value))
       }
     }
+    source.isChecked = true
+    return members
   }
 
   func elements() throws -> [JSONSlice] { try withBytes { try JSONText.elements(of: $0).map(slice) } }
 
   private func slice(_ part: Range<Int>) -> JSONSlice {
-    JSONSlice(text, range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound)
+    JSONSlice(source, range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound)
   }
 
   var isNull: Bool { kind == .null }
@@ -118,10 +144,10 @@ private struct PlainDecoder: Decoder {
   func container<Key: CodingKey>(keyedBy type: Key.Type) throws -> KeyedDecodingContainer<Key> {
     let members = try json.members()
     // They are found by looking at one after the other.
-    guard members.count <= 64 else { throw NotPlain() }
-    return KeyedDecodingContainer(PlainMembers(members: members))
+    guard members.count <= 64 else { throw json.source.notPlain() }
+    return KeyedDecodingContainer(PlainMembers(source: json.source, members: members))
   }
-  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { PlainElements(elements: try json.elements()) }
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { PlainElements(source: json.source, elements: try json.elements()) }
   func singleValueContainer() throws -> any SingleValueDecodingContainer { PlainValue(json: json) }
 
   /// A value of any type. Some types are not decoded by their own `init(from:)`: JSONDecoder has a way for each.
@@ -130,15 +156,16 @@ private struct PlainDecoder: Decoder {
     // The same type under another name: no cast is needed.
     if type == String.self { return unsafeBitCast(try json.string(), to: type) }
     if type == Decimal.self {
-      guard let value = Decimal(string: try json.number()) else { throw NotPlain() }
+      guard let value = Decimal(string: try json.number()) else { throw json.source.notPlain() }
       return unsafeBitCast(value, to: type)
     }
-    if type == Data.self || type == URL.self { throw NotPlain() }
+    if type == Data.self || type == URL.self { throw json.source.notPlain() }
     return try T(from: self)
   }
 }
 
 private struct PlainMembers<Key: CodingKey>: KeyedDecodingContainerProtocol {
+  let source: Source
   let members: [(key: String, value: JSONSlice)]
 
   var codingPath: [any CodingKey] { [] }
@@ -151,7 +178,7 @@ private struct PlainMembers<Key: CodingKey>: KeyedDecodingContainerProtocol {
   }
 
   private func value(_ key: Key) throws -> JSONSlice {
-    guard let value = find(key) else { throw NotPlain() }
+    guard let value = find(key) else { throw source.notPlain() }
     return value
   }
 
@@ -179,29 +206,33 @@ private struct PlainMembers<Key: CodingKey>: KeyedDecodingContainerProtocol {
   func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer {
     try PlainDecoder(value(key)).unkeyedContainer()
   }
-  func superDecoder() throws -> any Decoder { throw NotPlain() }
-  func superDecoder(forKey key: Key) throws -> any Decoder { throw NotPlain() }
+  func superDecoder() throws -> any Decoder { throw source.notPlain() }
+  func superDecoder(forKey key: Key) throws -> any Decoder { throw source.notPlain() }
 }
 
 private struct PlainElements: UnkeyedDecodingContainer {
-  let elements: [JSONSlice]
+  private let source: Source
+  private let elements: [JSONSlice]
   private(set) var currentIndex = 0
 
-  init(elements: [JSONSlice]) { self.elements = elements }
+  init(source: Source, elements: [JSONSlice]) {
+    self.source = source
+    self.elements = elements
+  }
 
   var codingPath: [any CodingKey] { [] }
   var count: Int? { elements.count }
   var isAtEnd: Bool { currentIndex == elements.count }
 
   private mutating func next<R>(_ body: (JSONSlice) throws -> R) throws -> R {
-    guard !isAtEnd else { throw NotPlain() }
+    guard !isAtEnd else { throw source.notPlain() }
     let result = try body(elements[currentIndex])
     currentIndex += 1
     return result
   }
 
   mutating func decodeNil() throws -> Bool {
-    guard !isAtEnd else { throw NotPlain() }
+    guard !isAtEnd else { throw source.notPlain() }
     guard elements[currentIndex].isNull else { return false }
     currentIndex += 1
     return true
@@ -213,7 +244,7 @@ private struct PlainElements: UnkeyedDecodingContainer {
   mutating func nestedUnkeyedContainer() throws -> any UnkeyedDecodingContainer {
     try next { try PlainDecoder($0).unkeyedContainer() }
   }
-  mutating func superDecoder() throws -> any Decoder { throw NotPlain() }
+  mutating func superDecoder() throws -> any Decoder { throw source.notPlain() }
 }
 
 private struct PlainValue: SingleValueDecodingContainer {
@@ -222,7 +253,7 @@ private struct PlainValue: SingleValueDecodingContainer {
   var codingPath: [any CodingKey] { [] }
 
   private func integer<I: FixedWidthInteger>() throws -> I {
-    guard let value = I(exactly: try json.integer()) else { throw NotPlain() }
+    guard let value = I(exactly: try json.integer()) else { throw json.source.notPlain() }
     return value
   }
 
@@ -230,10 +261,14 @@ private struct PlainValue: SingleValueDecodingContainer {
   func decode(_ type: Bool.Type) throws -> Bool { try json.bool() }
   func decode(_ type: String.Type) throws -> String { try json.string() }
   func decode(_ type: Double.Type) throws -> Double {
-    guard let value = Double(try json.number()), value.isFinite else { throw NotPlain() }
+    let text = try json.number()
+    // JSONDecoder refuses what is too small to be told from 0, and some odd ways of writing 0.
+    guard let value = Double(text), value.isFinite, value != 0 || text.allSatisfy({ "-0.".contains($0) }) else {
+      throw json.source.notPlain()
+    }
     return value
   }
-  func decode(_ type: Float.Type) throws -> Float { throw NotPlain() }
+  func decode(_ type: Float.Type) throws -> Float { throw json.source.notPlain() }
   func decode(_ type: Int.Type) throws -> Int { try integer() }
   func decode(_ type: Int8.Type) throws -> Int8 { try integer() }
   func decode(_ type: Int16.Type) throws -> Int16 { try integer() }

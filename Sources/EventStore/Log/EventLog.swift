@@ -82,9 +82,10 @@ public struct LogFilter: Sendable, Hashable {
   public static func category(_ name: String) -> LogFilter { LogFilter(categories: [name]) }
   public static func types(_ names: String...) -> LogFilter { LogFilter(types: names) }
 
-  /// Whether an event passes.
+  /// Whether an event passes, by its category and type: byte by byte, as the store compares them.
   package func admits(_ event: RecordedEvent) -> Bool {
-    (categories.isEmpty || categories.contains(event.stream.category)) && (types.isEmpty || types.contains(event.type))
+    func isIn(_ names: [String], _ name: String) -> Bool { names.isEmpty || names.contains { $0.isSameBytes(as: name) } }
+    return isIn(categories, event.stream.category) && isIn(types, event.type)
   }
 }
 

@@ -24,7 +24,11 @@ extension Position: LosslessStringConvertible {
 
 extension Position: Codable {
   public init(from decoder: any Decoder) throws {
-    rawValue = try decoder.singleValueContainer().decode(Int64.self)
+    let container = try decoder.singleValueContainer()
+    rawValue = try container.decode(Int64.self)
+    guard rawValue >= 0 else {
+      throw DecodingError.dataCorruptedError(in: container, debugDescription: "a position is not negative")
+    }
   }
 
   public func encode(to encoder: any Encoder) throws {

@@ -8,15 +8,20 @@ public struct StreamName: Hashable, Sendable, Comparable, CustomStringConvertibl
   public let description: String
 
   /// What stands before the first `-`.
-  public var category: String { String(description.prefix { $0 != "-" }) }
+  public var category: String { String(decoding: description.utf8.prefix { $0 != Self.hyphen }, as: UTF8.self) }
 
   /// What stands after the first `-`, or nothing.
-  public var id: String { String(description.drop { $0 != "-" }.dropFirst()) }
+  public var id: String {
+    String(decoding: description.utf8.drop { $0 != Self.hyphen }.dropFirst(), as: UTF8.self)
+  }
+
+  /// Looked for among the bytes, as the store does: with a mark that combines with it, it is another Character.
+  private static let hyphen = UInt8(ascii: "-")
 
   /// - Throws: ``InvalidName`` for an empty or overlong name, a control character, or an empty category.
   public init(_ name: String) throws(InvalidName) {
     try InvalidName.check(name, as: "stream name", maximum: 512)
-    guard !name.hasPrefix("-") else {
+    guard name.utf8.first != Self.hyphen else {
       throw InvalidName(kind: "stream name", name: name, problem: "has no category before its first '-'")
     }
     description = name
@@ -24,7 +29,7 @@ public struct StreamName: Hashable, Sendable, Comparable, CustomStringConvertibl
 
   /// The stream `category-id`.
   public init(category: String, id: String) throws(InvalidName) {
-    guard !category.contains("-") else {
+    guard !category.utf8.contains(Self.hyphen) else {
       throw InvalidName(kind: "category", name: category, problem: "has a '-', which ends a category")
     }
     try self.init("\(category)-\(id)")

@@ -128,13 +128,17 @@ enum PlaintextCategories: Sendable {
   func contains(stream: StreamName) -> Bool {
     switch self {
     case .all: true
-    case .only(let names): !names.isEmpty && names.contains(stream.category)
+    case .only(let names): !names.isEmpty && Self.contains(names, stream.category)
     }
+  }
+
+  private static func contains(_ names: Set<String>, _ category: String) -> Bool {
+    names.contains { $0.isSameBytes(as: category) }
   }
 
   func check(stream: UnsafeRawBufferPointer) throws(PayloadError) {
     guard case .only(let names) = self else { return }
     let category = String(decoding: stream.prefix { $0 != UInt8(ascii: "-") }, as: UTF8.self)
-    guard names.contains(category) else { throw .notSealed(category: category) }
+    guard Self.contains(names, category) else { throw .notSealed(category: category) }
   }
 }

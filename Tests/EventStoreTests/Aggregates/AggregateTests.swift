@@ -34,8 +34,13 @@ struct AggregateTests {
     case map([String: Int])
     case nested(AccountEvent.Name?)
     case labelled(name: String?)
+    case note(Note?)
+    case noteTo(Note?, to: Note)
+    case map2([String: String]?)
+    case tagged([String: String], by: String?)
+    struct Note: Codable, Equatable, Sendable { var text: String? }
     enum CodingKeys: String, CodingKey, CaseIterable {
-      case mixed, mixedStruct, two, optional, list, map, nested, labelled
+      case mixed, mixedStruct, two, optional, list, map, nested, labelled, note, noteTo, map2, tagged
     }
   }
 
@@ -45,6 +50,9 @@ struct AggregateTests {
       OddEvent.mixed(1, to: "x"), .mixed(1, to: nil), .mixedStruct(.init(first: "A", last: "B"), to: "y"), .two(1, 2),
       .optional(nil), .optional("x"), .list([]), .list([1, 2]), .map([:]), .map(["a": 1]), .map(["_0": 1, "to": 2]),
       .nested(nil), .nested(.init(first: "A", last: "B")), .labelled(name: nil), .labelled(name: "x"),
+      .note(nil), .note(.init()), .note(.init(text: "x")), .noteTo(nil, to: .init()), .noteTo(.init(), to: .init()),
+      .noteTo(nil, to: .init(text: "x")), .map2(nil), .map2([:]), .map2(["_0": "x"]), .tagged(["a": "b"], by: nil),
+      .tagged(["_0": "x", "by": "y"], by: "z"), .tagged(["_0": "x"], by: nil), .tagged([:], by: nil),
     ])
   func forms(event: OddEvent) throws {
     let data = try EventCodec().encode(event)
@@ -54,6 +62,14 @@ struct AggregateTests {
     #expect(
       try EventCodec().decode(recorded, as: OddEvent.self) == event,
       "\(String(decoding: data.payload.bytes, as: UTF8.self))")
+  }
+
+  @Test("a payload that would be read as another event is refused before it is appended")
+  func ambiguous() throws {
+    let error = #expect(throws: CodecError.self) {
+      try EventCodec().encode(OddEvent.tagged(["secret": "x", "by": "y"], by: nil))
+    }
+    #expect(error?.description.contains("label by") == true && error?.description.contains("secret") == false)
   }
 
   @Test("created, updated, loaded", arguments: Backend.all)

@@ -1,4 +1,4 @@
-import EventStore
+@testable import EventStore
 import FoundationEssentials
 import Testing
 
@@ -23,6 +23,29 @@ struct EventContentTests {
       let scanned = try await log.readAll().collect()
       #expect(scanned.count == 10 && scanned.allSatisfy { !$0.text.hasPrefix("<") })
     }
+  }
+
+  @Test("a category ends at the first hyphen, whatever combines with that, and is compared byte by byte", arguments: Backend.all)
+  func categories(backend: Backend) async throws {
+    try await backend.withLog { log in
+      let names = [
+        "account-\u{301}x", "account-\u{fe0f}", "account-1", "caf\u{e9}-1", "cafe\u{301}-1", "cafe-\u{301}", "account",
+      ].map(StreamName.init(stringLiteral:))
+      #expect(names.map(\.category) == ["account", "account", "account", "caf\u{e9}", "cafe\u{301}", "cafe", "account"])
+      #expect(names[0].id.utf8.elementsEqual("\u{301}x".utf8) && names[6].id.isEmpty)
+      for name in names { try await log.append(EventData.samples(1), to: name, expecting: .noStream) }
+      for (category, expected) in [
+        ("account", [0, 1, 2, 6]), ("caf\u{e9}", [3]), ("cafe\u{301}", [4]), ("cafe", [5]), ("caf", []),
+      ] {
+        let events = try await log.readAll(after: .start, where: .category(category)).collect()
+        #expect(events.map(\.stream) == expected.map { names[$0] }, "\(category)")
+        let all = try await log.readAll().collect()
+        #expect(all.filter(LogFilter.category(category).admits).map(\.id) == events.map(\.id))
+      }
+    }
+    let nameless = "-\u{301}x"
+    #expect(throws: InvalidName.self) { try StreamName(nameless) }
+    #expect(throws: InvalidName.self) { try StreamName(category: "a-\u{301}", id: "1") }
   }
 
   @Test("everything comes back as it was given", arguments: Backend.all)
