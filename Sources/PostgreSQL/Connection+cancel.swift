@@ -1,6 +1,5 @@
 internal import CPostgreSQL
 internal import DequeModule
-internal import Dispatch
 internal import Synchronization
 
 /// Cancelling. PostgreSQL cancels whatever a connection runs when the request reaches it, so that until the request
@@ -42,7 +41,7 @@ extension Connection {
     // PQcancel opens a connection of its own and waits until the server has passed the request on. The pointer goes
     // to that thread and to nobody else.
     nonisolated(unsafe) let handle = cancel
-    DispatchQueue.global().async { [self] in
+    BlockingCall.run { [self] in
       var message = [CChar](repeating: 0, count: 256)
       PQcancel(handle, &message, Int32(message.count))
       PQfreeCancel(handle)

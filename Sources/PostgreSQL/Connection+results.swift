@@ -14,8 +14,7 @@ extension Connection {
   }
 
   static func watch(_ state: inout State, readable: Bool, writable: Bool) {
-    // Without a handle the socket's number may be another connection's by now.
-    guard state.pg != nil, readable != state.readable || writable != state.writable else { return }
+    guard readable != state.readable || writable != state.writable, state.ownsSocket else { return }
     state.readable = readable
     state.writable = writable
     guard state.mover == .reactor else { return }
@@ -72,7 +71,9 @@ extension Connection {
   ) -> PostgreSQLError? {
     while !state.entries.isEmpty {
       if case .copyOut(let copy) = state.entries[0].kind, copy.isReading {
-        switch copy.read(pg) {
+        let (progress, waiter) = copy.read(pg)
+        if let waiter { completed.append((waiter, .failure(CopyOut.moved))) }
+        switch progress {
         case .more: return nil
         case .full:
           Self.watch(&state, readable: false, writable: state.writable)
@@ -84,7 +85,7 @@ extension Connection {
       guard let result = PQgetResult(pg) else {
         // The end of one command's results; of a script's, the end of it all.
         if case .statement = state.entries[0].kind { continue }
-        completed.append(finish(&state))
+        finish(&state, &completed)
         guard PQenterPipelineMode(pg) == 1 else {
           return PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg))
         }
@@ -93,7 +94,7 @@ extension Connection {
       switch PQresultStatus(result) {
       case PGRES_PIPELINE_SYNC:
         PQclear(result)
-        completed.append(finish(&state))
+        finish(&state, &completed)
       case PGRES_PIPELINE_ABORTED:
         PQclear(result)
       case PGRES_COPY_OUT:
@@ -142,19 +143,20 @@ extension Connection {
   static let unexpectedCopy = PostgreSQLError(
     .unexpectedResult, "the server began a COPY that was not asked for as one")
 
-  func finish(_ state: inout State) -> (PendingResult, Result<Rows, PostgreSQLError>) {
+  private func finish(_ state: inout State, _ completed: inout [(PendingResult, Result<Rows, PostgreSQLError>)]) {
     let entry = state.removeFirst()
     var result =
       entry.result ?? .failure(PostgreSQLError(.unexpectedResult, "the server ended the statement without a result"))
     switch entry.kind {
-    case .copyOut(let copy): copy.finish(result)
+    case .copyOut(let copy):
+      if let waiter = copy.finish(result) { completed.append((waiter, .failure(CopyOut.moved))) }
     case .copyIn(let copy):
       if entry.pending === copy.begun, case .success = result { result = .failure(CopyIn.noCopy) }
     case .statement, .script: break
     }
     // Its turn has come, and it is not wanted any more.
     if state.entries.first?.cancelReason != nil { requestCancel(&state) }
-    return (entry.pending, result)
+    completed.append((entry.pending, result))
   }
 
   func hurriedTick() { state.withLock { $0.ringCaller() } }

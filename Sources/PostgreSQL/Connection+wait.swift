@@ -23,7 +23,9 @@ extension Connection {
     let end = Deadline.now.advanced(by: limit)
     let mine = state.withLock { state -> Alarm? in
       guard state.pg != nil, state.mover != .caller, let alarm = state.alarm ?? Alarm() else { return nil }
-      if state.mover == .reactor { Reactor.shared.watch(state.socket, state.token, readable: false, writable: false) }
+      if state.mover == .reactor, state.ownsSocket {
+        Reactor.shared.watch(state.socket, state.token, readable: false, writable: false)
+      }
       state.mover = .caller
       state.alarm = alarm
       return alarm
@@ -54,7 +56,7 @@ extension Connection {
   static func returnToReactor(_ state: inout State) {
     guard state.mover == .none else { return }
     state.mover = .reactor
-    guard state.pg != nil else { return }
+    guard state.ownsSocket else { return }
     Reactor.shared.watch(state.socket, state.token, readable: state.readable, writable: state.writable)
   }
 }
@@ -68,7 +70,7 @@ extension Connection.State {
 
   /// `nil` where the connection has failed.
   fileprivate var pollDescriptor: pollfd? {
-    guard pg != nil else { return nil }
+    guard ownsSocket else { return nil }
     return pollfd(fd: socket, events: Int16(readable ? POLLIN : 0) | Int16(writable ? POLLOUT : 0), revents: 0)
   }
 }

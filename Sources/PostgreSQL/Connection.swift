@@ -1,6 +1,5 @@
 internal import CPostgreSQL
 internal import DequeModule
-internal import Dispatch
 internal import Glibc
 internal import Synchronization
 
@@ -72,6 +71,10 @@ public final class Connection: Sendable, ReactorClient {
     var writeWaiter: PendingResult?
     var onSettled: (@Sendable () -> Void)?
 
+    /// Whether the socket is still this connection's: libpq closes it when it finds it broken, and the number may be another
+    /// connection's by now.
+    var ownsSocket: Bool { pg.map { PQsocket($0) == socket } ?? false }
+
     mutating func add(_ entry: Entry) {
       if entries.isEmpty { LoneCaller.connectionBecameBusy() }
       entries.append(entry)
@@ -104,7 +107,7 @@ public final class Connection: Sendable, ReactorClient {
   /// honour every option of the connection string. The caller closes the connection: nothing else does.
   public static func connect(_ configuration: ConnectionConfiguration) async throws(PostgreSQLError) -> Connection {
     let result = await withCheckedContinuation { continuation in
-      DispatchQueue.global().async { continuation.resume(returning: connectBlocking(configuration)) }
+      BlockingCall.run { continuation.resume(returning: connectBlocking(configuration)) }
     }
     let connection = try result.get()
     if Task.isCancelled {
@@ -147,7 +150,8 @@ public final class Connection: Sendable, ReactorClient {
     return .success(connection)
   }
 
-  /// Closes the connection at once; statements under way fail with `closed`.
+  /// Closes the connection at once. Statements under way fail with `connectionLost`: the server may still carry them out.
+  /// Those that come later fail with `closed`.
   public func close() { fail(PostgreSQLError(.closed, "the connection was closed")) }
 
   /// Why the connection is of no use any more; `nil` while it works.
@@ -170,22 +174,31 @@ public final class Connection: Sendable, ReactorClient {
     let (abandoned, onSettled) = state.withLock { state in
       (Self.abandon(&state, error), Self.takeOnSettled(&state))
     }
-    for pending in abandoned { pending.complete(.failure(error)) }
+    for (pending, error) in abandoned { pending.complete(.failure(error)) }
     onSettled?()
   }
 
-  private static func abandon(_ state: inout State, _ error: PostgreSQLError) -> [PendingResult] {
+  private static func abandon(
+    _ state: inout State, _ error: PostgreSQLError
+  ) -> [(PendingResult, PostgreSQLError)] {
     guard let pg = state.pg else { return [] }
-    Reactor.shared.deregister(state.socket, state.token)
+    Reactor.shared.deregister(state.ownsSocket ? state.socket : nil, state.token)
     PQfinish(pg)
     state.handle = nil
     state.failure = error
     state.ringCaller()
     state.onNotification = nil
+    // The server reads what was sent before it learns that nobody waits for it any more.
+    let errorOfSent =
+      error.code == .closed
+      ? PostgreSQLError(.connectionLost, "\(error.message) before the server had answered") : error
+    var abandoned = state.entries.map { ($0.pending, errorOfSent) } + state.held.map { ($0.pending, error) }
     for entry in state.entries {
-      if case .copyOut(let copy) = entry.kind { copy.finish(.failure(error)) }
+      if case .copyOut(let copy) = entry.kind, let waiter = copy.finish(.failure(errorOfSent)) {
+        abandoned.append((waiter, CopyOut.moved))
+      }
     }
-    let abandoned = state.entries.map(\.pending) + state.held.map(\.pending) + [state.writeWaiter].compactMap(\.self)
+    if let waiter = state.writeWaiter { abandoned.append((waiter, error)) }
     if !state.entries.isEmpty { LoneCaller.connectionBecameIdle() }
     state.entries.removeAll()
     state.held.removeAll()

@@ -49,7 +49,7 @@ public final class CopyOut: Sendable {
     var full = false
     var chunk = Chunk()
     var end: Result<Void, PostgreSQLError>?
-    var waiter: UnsafeContinuation<Void, Never>?
+    var waiter: PendingResult?
   }
 
   private static let limit = 1 << 20
@@ -72,8 +72,10 @@ public final class CopyOut: Sendable {
   }
 
   /// Takes the rows that libpq has. Called with the connection locked.
-  func read(_ pg: OpaquePointer) -> Progress {
-    let (progress, waiter) = state.withLock { state -> (Progress, UnsafeContinuation<Void, Never>?) in
+  ///
+  /// - Returns: Also who waits for them, to be told when the connection is locked no more: someone who cancels him locks it.
+  func read(_ pg: OpaquePointer) -> (Progress, PendingResult?) {
+    state.withLock { state in
       var progress = Progress.more
       while true {
         if state.chunk.bytes.count >= Self.limit {
@@ -99,21 +101,21 @@ public final class CopyOut: Sendable {
       defer { state.waiter = nil }
       return (progress, state.waiter)
     }
-    waiter?.resume()
-    return progress
   }
 
-  func finish(_ result: Result<Rows, PostgreSQLError>) {
-    let waiter = state.withLock { state in
+  /// - Returns: Who waits for it, to be told as ``read(_:)`` says.
+  func finish(_ result: Result<Rows, PostgreSQLError>) -> PendingResult? {
+    state.withLock { state in
       state.reading = false
       let started = state.started
       state.end = result.flatMap { _ in started ? .success(()) : .failure(Self.noCopy) }
       defer { state.waiter = nil }
       return state.waiter
     }
-    waiter?.resume()
   }
 
+  /// That there is something to look at.
+  static let moved = PostgreSQLError(.cancelled, "a COPY has gone on")
   private static let noCopy = PostgreSQLError(.unexpectedResult, "the statement is no COPY … TO STDOUT")
 
   /// The next rows; `nil` at the end. To be called by one task at a time; when that is cancelled the COPY is too.
@@ -135,15 +137,15 @@ public final class CopyOut: Sendable {
         try end.get()
         return nil
       }
+      let moved = PendingResult(connection)
+      let mustWait = state.withLock { state in
+        guard state.chunk.ends.isEmpty, state.end == nil else { return false }
+        state.waiter = moved
+        return true
+      }
+      guard mustWait else { continue }
       await withTaskCancellationHandler {
-        await withUnsafeContinuation { continuation in
-          let ready = state.withLock { state in
-            if !state.chunk.ends.isEmpty || state.end != nil { return true }
-            state.waiter = continuation
-            return false
-          }
-          if ready { continuation.resume() }
-        }
+        _ = await moved.outcome()
       } onCancel: {
         connection.cancel(ended)
       }

@@ -59,10 +59,12 @@ final class Reactor: Sendable {
     control(EPOLL_CTL_MOD, socket, token, readable: readable, writable: writable)
   }
 
-  /// Stops watching. To be called before the socket is closed.
-  func deregister(_ socket: Int32, _ token: UInt64) {
+  /// Stops watching.
+  ///
+  /// - Parameter socket: `nil` where it was closed already: the kernel has stopped then.
+  func deregister(_ socket: Int32?, _ token: UInt64) {
     var unused = epoll_event()
-    epoll_ctl(epoll, EPOLL_CTL_DEL, socket, &unused)
+    if let socket { epoll_ctl(epoll, EPOLL_CTL_DEL, socket, &unused) }
     clients.withLock { $0.byToken[token] = nil }
   }
 

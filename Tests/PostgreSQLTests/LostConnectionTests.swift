@@ -51,6 +51,21 @@ struct LostConnectionTests {
     }
   }
 
+  @Test("what was sent before the owner closes the connection may still be carried out, and says so", .database)
+  func closedByOwner() async throws {
+    let database = try TestDatabase.required
+    try await database.sql("CREATE TABLE closing (number bigint)")
+    try await withConnection { connection in
+      let pending = connection.send(Statement("INSERT INTO closing SELECT 1 FROM pg_sleep(0.3)"))
+      connection.close()
+      let error = try await failure { try await pending.rows() }
+      #expect(error.code == .connectionLost)
+      let late = try await failure { try await connection.execute(Self.one) }
+      #expect(late.code == .closed)
+    }
+    try await eventually { try await database.number("SELECT count(*) FROM closing") == 1 }
+  }
+
   @Test("what a lost connection does late does not touch the one that got its socket's number", .database)
   func reusedSocket() async throws {
     let database = try TestDatabase.required
@@ -64,7 +79,7 @@ struct LostConnectionTests {
     var others: [Connection] = []
     for _ in 0..<8 { others.append(try await Connection.connect(configuration)) }
     let error = try await failure { while try await copy.next() != nil {} }
-    #expect(error.code == .closed)
+    #expect(error.code == .connectionLost)
     for other in others {
       try await other.execute(Self.one, timeout: .seconds(2))
       other.close()

@@ -152,7 +152,8 @@ private struct UnlabelledContainer<Key: CodingKey>: KeyedDecodingContainerProtoc
   func decodeNil(forKey key: Key) throws -> Bool { try payload.singleValueContainer().decodeNil() }
   func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T {
     guard contains(key) else {
-      throw DecodingError.keyNotFound(key, .init(codingPath: [], debugDescription: "the payload is a value without a label"))
+      throw DecodingError.keyNotFound(
+        key, .init(codingPath: [], debugDescription: "the payload is a value without a label"))
     }
     return try payload.singleValueContainer().decode(type)
   }

@@ -13,17 +13,20 @@ struct AppendCall {
   private let queries: Queries
   let requests: [AppendRequest]
   private let kind: Kind
+  private let timeout: Duration?
   private let pending: PendingResult
 
   /// Sends it.
   ///
   /// - Parameters:
   ///   - mayBePlaced: `false`: what this process has seen of the streams is not to be relied on.
+  ///   - timeout: `nil`: the connection's.
   ///   - inTransaction: Whether the connection is in a transaction, which a conflict must not end.
   init(
-    _ requests: [AppendRequest], mayBePlaced: Bool = true, inTransaction: Bool = false, on connection: Connection,
-    _ queries: Queries
+    _ requests: [AppendRequest], mayBePlaced: Bool = true, timeout: Duration? = nil, inTransaction: Bool = false,
+    on connection: Connection, _ queries: Queries
   ) {
+    self.timeout = timeout
     self.connection = connection
     self.queries = queries
     self.requests = requests
@@ -32,11 +35,11 @@ struct AppendCall {
       let appends = requests.count == 1 ? requests[0].parts : requests.flatMap(\.parts)
       let call = PlacedCall(appends, inTransaction: inTransaction)
       kind = .placed(call)
-      pending = call.send(on: connection, queries)
+      pending = call.send(on: connection, queries, timeout: timeout)
     } else {
       let call = CheckedCall(requests)
       kind = .checked(call)
-      pending = call.send(on: connection, queries)
+      pending = call.send(on: connection, queries, timeout: timeout)
     }
   }
 
@@ -65,7 +68,8 @@ struct AppendCall {
       case .failure(let error): if !call.isConflict(error) { return .failure(error) }
       }
       // Others have written, or it was done before: for which, this says.
-      return await AppendCall(requests, mayBePlaced: false, on: connection, queries).verdicts(waitingFor: limit)
+      return await AppendCall(requests, mayBePlaced: false, timeout: timeout, on: connection, queries).verdicts(
+        waitingFor: limit)
     }
   }
 }

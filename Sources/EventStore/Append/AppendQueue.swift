@@ -42,6 +42,8 @@ struct AppendQueue {
   }
 
   private let limits: Limits
+  /// Nothing is taken in any more.
+  var isClosed = false
   private var waiting: Deque<AppendRequest> = []
   private var freeLanes: [Int]
   /// By their keys.

@@ -39,7 +39,12 @@ final class Appender: Sendable {
   /// work of others too, and its outcome is moments away.
   func append(_ request: AppendRequest) async -> AppendRequest.Outcome {
     if Task.isCancelled { return .failure(.cancelled) }
-    let (gathered, batches) = queue.withLock { queue in (queue.enqueue(request), Self.takeBatches(&queue)) }
+    let taken = queue.withLock { queue -> (Int?, [AppendQueue.Batch])? in
+      queue.isClosed ? nil : (queue.enqueue(request), Self.takeBatches(&queue))
+    }
+    guard let (gathered, batches) = taken else {
+      return .failure(.unavailable(PostgreSQLError(.closed, "the log was closed")))
+    }
     if let gathered {
       handOver(batches, to: gathered)
     } else if let batch = batches.first, batch.isAlone {
@@ -162,20 +167,37 @@ final class Appender: Sendable {
 
   /// The outcome of each request.
   ///
-  /// - Parameter call: Their call, where it is under way.
+  /// - Parameters:
+  ///   - timeout: Of each call; `nil`: the connection's.
+  ///   - call: Their call, where it is under way.
   private func run(
-    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ call: AppendCall? = nil
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, timeout: Duration? = nil,
+    _ call: AppendCall? = nil
   ) async -> [AppendRequest.Outcome] {
-    switch await attempt(requests, on: lane, waitingFor: limit, call) {
+    switch await attempt(requests, on: lane, waitingFor: limit, timeout: timeout, call) {
     case .success((let verdicts, let call)): return told(verdicts, of: call)
-    case .failure(.database(let error)) where requests.count > 1 && error.code == .server:
+    case .failure(.database(let error)) where requests.count > 1 && (error.code == .server || error.code == .timeout):
       // Something about one of them; alone, it fails alone.
+      let isTimeout = error.code == .timeout
       var outcomes: [AppendRequest.Outcome] = []
-      for request in requests { outcomes += await run([request], on: lane, waitingFor: limit) }
+      var timeouts = 0
+      for request in requests {
+        // What was waited for all that time, a lock most probably, is not waited for so long again.
+        guard timeouts < Self.mostTimeoutsOfOneBatch else {
+          outcomes.append(.failure(.database(error)))
+          continue
+        }
+        outcomes += await run(
+          [request], on: lane, waitingFor: limit, timeout: isTimeout ? Self.timeoutAfterTimeout : nil)
+        if isTimeout, case .failure(.database(let error))? = outcomes.last, error.code == .timeout { timeouts += 1 }
+      }
       return outcomes
     case .failure(let error): return requests.map { _ in .failure(error) }
     }
   }
+
+  private static let timeoutAfterTimeout = Duration.seconds(1)
+  private static let mostTimeoutsOfOneBatch = 8
 
   /// The outcome of each request, after those have been told who are to know: for the next batch of the same streams, too.
   private func told(_ verdicts: [Verdict], of call: AppendCall) -> [AppendRequest.Outcome] {
@@ -194,16 +216,21 @@ final class Appender: Sendable {
 
   /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.
   private func attempt(
-    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ call: AppendCall?
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, timeout: Duration?, _ call: AppendCall?
   ) async -> Result<([Verdict], AppendCall), AppendError> {
-    let start = ContinuousClock.now
+    // Of the first failure: a server that falls silent is found out only by the statement's time-out.
+    var start: ContinuousClock.Instant?
     var pause = Duration.milliseconds(20)
     var sent = call
     var wasSent = false
     while true {
       let error: PostgreSQLError
       let next: Result<AppendCall, AppendError> =
-        if let sent { .success(sent) } else { await self.call(requests, mayBePlaced: !wasSent, on: lane) }
+        if let sent {
+          .success(sent)
+        } else {
+          await self.call(requests, mayBePlaced: !wasSent, timeout: timeout, on: lane)
+        }
       switch next {
       case .success(let call):
         sent = nil
@@ -218,7 +245,9 @@ final class Appender: Sendable {
       }
       // 40001, 40P01: rolled back because of others; the same call may succeed at once.
       let isRetryable = error.isUnavailable || error.sqlState == "40001" || error.sqlState == "40P01"
-      guard isRetryable, start.duration(to: .now) + pause < patience else {
+      let began = start ?? .now
+      start = began
+      guard isRetryable, began.duration(to: .now) + pause < patience else {
         if wasSent { return .failure(.outcomeUnknown(error)) }
         return .failure(error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error))
       }
@@ -230,23 +259,25 @@ final class Appender: Sendable {
   }
 
   /// Their call, sent where the lane has a connection, and they are sealed for it.
-  private func callAtOnce(_ requests: [AppendRequest], mayBePlaced: Bool = true, on lane: Lane) -> AppendCall? {
+  private func callAtOnce(
+    _ requests: [AppendRequest], mayBePlaced: Bool = true, timeout: Duration? = nil, on lane: Lane
+  ) -> AppendCall? {
     guard let connection = lane.connection, requests.allSatisfy({ $0.newestConnection >= connection.serial }) else {
       return nil
     }
-    return AppendCall(requests, mayBePlaced: mayBePlaced, on: connection, queries)
+    return AppendCall(requests, mayBePlaced: mayBePlaced, timeout: timeout, on: connection, queries)
   }
 
   private func call(
-    _ requests: [AppendRequest], mayBePlaced: Bool, on lane: Lane
+    _ requests: [AppendRequest], mayBePlaced: Bool, timeout: Duration?, on lane: Lane
   ) async -> Result<AppendCall, AppendError> {
-    if let call = callAtOnce(requests, mayBePlaced: mayBePlaced, on: lane) { return .success(call) }
+    if let call = callAtOnce(requests, mayBePlaced: mayBePlaced, timeout: timeout, on: lane) { return .success(call) }
     // In a task of its own, which the leader's cancellation does not reach.
     return await Task { () -> Result<AppendCall, AppendError> in
       do throws(AppendError) {
         let connection = try await connection(of: lane)
         let sealed = try await sealer.sealed(requests, for: connection)
-        return .success(AppendCall(sealed, mayBePlaced: mayBePlaced, on: connection, queries))
+        return .success(AppendCall(sealed, mayBePlaced: mayBePlaced, timeout: timeout, on: connection, queries))
       } catch {
         return .failure(error)
       }
@@ -270,8 +301,9 @@ final class Appender: Sendable {
     await Task { try? await Task.sleep(for: duration) }.value
   }
 
-  /// Waits until no append is under way or waiting, then gives the connections back.
+  /// Takes no more appends, waits until none is under way or waiting, then gives the connections back.
   func drain() async {
+    queue.withLock { $0.isClosed = true }
     while !queue.withLock({ $0.isIdle }) { await Self.sleep(.milliseconds(5)) }
     for lane in lanes { lane.use(nil) }
   }

@@ -163,7 +163,7 @@ public final class BulkAppend {
     let there = try await log.database { () throws(PostgreSQLError) in
       let rows = try await lease.connection.execute(
         log.queries.eventsAt, Parameters(BinaryArray(Array(Set(known.map(\.position))))))
-      return try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
+      return try await decoder.events(rows) { () throws(PostgreSQLError) in lease.connection }
     }
     let recorded = Dictionary(there.map { ($0.position.rawValue, $0) }, uniquingKeysWith: { $1 })
     for (row, position) in known {

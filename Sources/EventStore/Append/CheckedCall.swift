@@ -44,8 +44,8 @@ struct CheckedCall {
     self.parts = parts
   }
 
-  func send(on connection: Connection, _ queries: Queries) -> PendingResult {
-    connection.send(queries.append, parameters)
+  func send(on connection: Connection, _ queries: Queries, timeout: Duration? = nil) -> PendingResult {
+    connection.send(queries.append, parameters, timeout: timeout)
   }
 
   private var parameters: Parameters {

@@ -62,9 +62,11 @@ struct PlacedCall {
     isSingle = false
   }
 
-  func send(on connection: Connection, _ queries: Queries) -> PendingResult {
-    if isSingle { return connection.send(queries.appendEvent, single(appends[0], appends[0].events[0])) }
-    return connection.send(queries.appendPlaced, parameters)
+  func send(on connection: Connection, _ queries: Queries, timeout: Duration? = nil) -> PendingResult {
+    if isSingle {
+      return connection.send(queries.appendEvent, single(appends[0], appends[0].events[0]), timeout: timeout)
+    }
+    return connection.send(queries.appendPlaced, parameters, timeout: timeout)
   }
 
   /// Whether a failure of the call says that someone was there before, so that nothing was appended.

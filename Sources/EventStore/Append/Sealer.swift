@@ -48,7 +48,7 @@ final class Sealer: Sendable {
     let newestConnection = newestConnection
     func isStale(_ request: AppendRequest) -> Bool { request.newestConnection < connection.serial }
     let stale = requests.filter(isStale).flatMap(\.appends)
-    try await lookUp(stale, inTransaction: false) { () throws(PostgreSQLError) in (connection, nil) }
+    _ = try await lookUp(stale, inTransaction: false) { () throws(PostgreSQLError) in (connection, nil) }
     var sealed: [AppendRequest] = []
     for request in requests {
       guard isStale(request) else {
@@ -75,8 +75,10 @@ final class Sealer: Sendable {
     _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
   ) async throws(AppendError) -> [SealedAppend] {
     if let sealed = try sealKnown(appends, inTransaction: inTransaction) { return sealed }
-    try await lookUp(appends, inTransaction: inTransaction, connect)
-    guard let sealed = try sealed(appends, inTransaction, afterLookUp: true) else { preconditionFailure("looked up") }
+    let own = try await lookUp(appends, inTransaction: inTransaction, connect)
+    guard let sealed = try sealed(appends, inTransaction, afterLookUp: true, own) else {
+      preconditionFailure("looked up")
+    }
     return sealed
   }
 
@@ -87,10 +89,12 @@ final class Sealer: Sendable {
     return try sealed(appends, inTransaction, afterLookUp: false)
   }
 
+  /// - Parameter own: Keys that only the caller's transaction has.
   /// - Returns: `nil` where something must be looked up first.
   func sealed(
-    _ appends: [StreamAppend], _ inTransaction: Bool, afterLookUp: Bool
+    _ appends: [StreamAppend], _ inTransaction: Bool, afterLookUp: Bool, _ own: [ExactName: DataKeys.Current] = [:]
   ) throws(AppendError) -> [SealedAppend]? {
+    var own = own
     var sealed: [SealedAppend] = []
     sealed.reserveCapacity(appends.count)
     for append in appends {
@@ -105,11 +109,15 @@ final class Sealer: Sendable {
       for event in append.events {
         let subject = event.subject ?? append.stream.description
         if !isPlain, current.map({ !$0.subject.isSameBytes(as: subject) }) ?? true {
-          if let key = keys.current(for: subject) {
+          if let key = key(for: subject, inTransaction) {
+            current = (subject, key)
+          } else if let key = own[ExactName(subject)] {
             current = (subject, key)
           } else {
             guard afterLookUp || (isNew && event.subject == nil) else { return nil }
-            current = (subject, try makeKey(for: subject))
+            let new = try makeKey(for: subject, isOnlyTransactions: inTransaction)
+            if inTransaction { own[ExactName(subject)] = new }
+            current = (subject, new)
           }
           if let row = current?.key.row, !newKeys.contains(where: { $0.id == row.id }) { newKeys.append(row) }
         }
@@ -147,8 +155,15 @@ final class Sealer: Sendable {
       metadata: event.metadata.json, envelope: envelope)
   }
 
-  func makeKey(for subject: String) throws(AppendError) -> DataKeys.Current {
-    do { return try keys.make(for: subject) } catch { throw .encryption(error) }
+  /// A key to seal with, as far as it is known here.
+  private func key(for subject: String, _ inTransaction: Bool) -> DataKeys.Current? {
+    let current = keys.current(for: subject)
+    // One that is on its way with another append would be waited for, or that for this transaction.
+    return inTransaction && current?.row != nil ? nil : current
+  }
+
+  func makeKey(for subject: String, isOnlyTransactions: Bool = false) throws(AppendError) -> DataKeys.Current {
+    do { return try keys.make(for: subject, isOnlyTransactions: isOnlyTransactions) } catch { throw .encryption(error) }
   }
 
   /// Looks up what this process has not met yet. A stream that is expected to be new needs no look: the append itself
@@ -156,10 +171,12 @@ final class Sealer: Sendable {
   ///
   /// Not streams in the caller's transaction, which may see its own new streams, and be rolled back: there the names
   /// travel.
+  ///
+  /// - Returns: Keys that only the caller's transaction has.
   func lookUp(
     _ appends: [StreamAppend], inTransaction: Bool,
     _ connect: () async throws(PostgreSQLError) -> (Connection, ConnectionPool.Lease?)
-  ) async throws(AppendError) {
+  ) async throws(AppendError) -> [ExactName: DataKeys.Current] {
     var streams: [StreamName] = []
     var subjects: Set<String> = []
     for append in appends {
@@ -169,10 +186,10 @@ final class Sealer: Sendable {
       for event in append.events {
         let subject = event.subject ?? append.stream.description
         if event.subject == nil, isNew { continue }
-        if keys.current(for: subject) == nil { subjects.insert(subject) }
+        if key(for: subject, inTransaction) == nil { subjects.insert(subject) }
       }
     }
-    guard !streams.isEmpty || !subjects.isEmpty else { return }
+    guard !streams.isEmpty || !subjects.isEmpty else { return [:] }
     do throws(PostgreSQLError) {
       let (connection, lease) = try await connect()
       defer { withExtendedLifetime(lease) {} }
@@ -180,7 +197,7 @@ final class Sealer: Sendable {
       let ids = streams.isEmpty ? nil : directory.askForIDs(of: streams, connection)
       let found = subjects.isEmpty ? nil : keys.ask(forSubjects: Array(subjects), connection)
       if let ids { directory.learnIDs(try await ids.promptRows()) }
-      if let found { keys.learnCurrent(try await found.promptRows()) }
+      return if let found { keys.learnCurrent(try await found.promptRows()) } else { [:] }
     } catch {
       throw AppendError(error)
     }

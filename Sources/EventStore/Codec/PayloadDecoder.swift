@@ -147,7 +147,9 @@ private struct PlainDecoder: Decoder {
     guard members.count <= 64 else { throw json.source.notPlain() }
     return KeyedDecodingContainer(PlainMembers(source: json.source, members: members))
   }
-  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { PlainElements(source: json.source, elements: try json.elements()) }
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer {
+    PlainElements(source: json.source, elements: try json.elements())
+  }
   func singleValueContainer() throws -> any SingleValueDecodingContainer { PlainValue(json: json) }
 
   /// A value of any type. Some types are not decoded by their own `init(from:)`: JSONDecoder has a way for each.

@@ -42,13 +42,17 @@ final class DataKeys: Sendable {
   func current(for subject: String) -> Current? { known.withLock { $0.bySubject[ExactName(subject)] } }
 
   /// A new key for a subject that has none. It counts as the store's only once an append has carried it there.
-  func make(for subject: String) throws(EncryptionError) -> Current {
+  ///
+  /// - Parameter isOnlyTransactions: Others do not get it: who brought along a key that an open transaction has written would
+  ///   wait for that.
+  func make(for subject: String, isOnlyTransactions: Bool = false) throws(EncryptionError) -> Current {
     guard let keyring else { throw .noMasterKey }
     let key = DataKey.generate(subject: subject)
     let row = DataKeyRow(
       id: key.id, subject: subject, masterKeyID: keyring.active.id, wrapped: key.wrapped(by: keyring.active))
     let new = Current(key: key, row: row)
     warnOfSwap()
+    if isOnlyTransactions { return new }
     return known.withLock { known in
       // Another task was first: one key is enough.
       if let current = known.bySubject[ExactName(subject)] { return current }
@@ -78,7 +82,7 @@ final class DataKeys: Sendable {
 
   /// Looks in the store for the keys of subjects.
   func fetch(subjects: [String], _ connection: Connection) async throws(PostgreSQLError) {
-    learnCurrent(try await ask(forSubjects: subjects, connection).promptRows())
+    _ = learnCurrent(try await ask(forSubjects: subjects, connection).promptRows())
   }
 
   func ask(forSubjects subjects: [String], _ connection: Connection) -> PendingResult {
@@ -86,22 +90,29 @@ final class DataKeys: Sendable {
   }
 
   /// What was asked for.
-  func learnCurrent(_ rows: Rows) {
+  ///
+  /// - Returns: Keys that the asking transaction itself has written: they may be rolled back with it, and travel again with
+  ///   what they seal.
+  func learnCurrent(_ rows: Rows) -> [ExactName: Current] {
+    var own: [ExactName: Current] = [:]
     for index in rows.indices {
       // One that does not open is left alone: writers go on with a new key, readers report it.
       guard case .success(let key) = opened(rows, index) else { continue }
-      // One that this very transaction has written may be rolled back with it: it travels again with what it seals.
-      let row =
-        rows.bool(index, 4)
-        ? DataKeyRow(
-          id: key.id, subject: key.subject, masterKeyID: rows.text(index, 2), wrapped: rows.byteArray(index, 3)) : nil
+      let subject = ExactName(key.subject)
+      if rows.bool(index, 4) {
+        let row = DataKeyRow(
+          id: key.id, subject: key.subject, masterKeyID: rows.text(index, 2), wrapped: rows.byteArray(index, 3))
+        own[subject] = Current(key: key, row: row)
+        continue
+      }
       known.withLock { known in
         known.byID[key.id] = .success(key)
-        if known.bySubject[ExactName(key.subject)] == nil {
-          known.bySubject[ExactName(key.subject)] = Current(key: key, row: row)
+        if known.bySubject[subject].map({ $0.row != nil }) ?? true {
+          known.bySubject[subject] = Current(key: key, row: nil)
         }
       }
     }
+    return own
   }
 
   // MARK: Reading

@@ -84,7 +84,9 @@ public struct LogFilter: Sendable, Hashable {
 
   /// Whether an event passes, by its category and type: byte by byte, as the store compares them.
   package func admits(_ event: RecordedEvent) -> Bool {
-    func isIn(_ names: [String], _ name: String) -> Bool { names.isEmpty || names.contains { $0.isSameBytes(as: name) } }
+    func isIn(_ names: [String], _ name: String) -> Bool {
+      names.isEmpty || names.contains { $0.isSameBytes(as: name) }
+    }
     return isIn(categories, event.stream.category) && isIn(types, event.type)
   }
 }

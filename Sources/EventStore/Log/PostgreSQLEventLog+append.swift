@@ -32,6 +32,7 @@ extension PostgreSQLEventLog {
         return try await body()
       } catch {
         switch error {
+        case .unavailable(let reason) where reason.code == .closed: throw error
         case .unavailable, .outcomeUnknown: break
         default: throw error
         }
@@ -64,7 +65,7 @@ extension PostgreSQLEventLog {
     }
     appendsInTransactions.wrappingAdd(1, ordering: .relaxed)
     if let results = try resultsOfNew(appends, verdicts[...]) { return results }
-    return try await resultsOfEarlier(appends, verdicts[...], inTransaction: true)
+    return try await resultsOfEarlier(appends, verdicts[...], inTransactionOn: connection)
   }
 
   /// Appends to one stream inside the caller's own transaction; see ``append(_:in:)``.
@@ -106,8 +107,10 @@ extension PostgreSQLEventLog {
   }
 
   /// What the caller is told of what was there before, after it was compared with what is asked now.
+  ///
+  /// - Parameter connection: The caller's transaction's, which sees what it has written itself.
   func resultsOfEarlier(
-    _ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>, inTransaction: Bool = false
+    _ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>, inTransactionOn connection: Connection? = nil
   ) async throws(AppendError) -> [Appended] {
     var results: [Appended] = []
     for (append, verdict) in zip(appends, verdicts) {
@@ -115,10 +118,30 @@ extension PostgreSQLEventLog {
         // Another part of this atomic append was there before, but this one was not: not the same append.
         throw duplicate(appends, verdicts)
       }
-      if !inTransaction { directory.learn(append.stream, id: streamID) }
-      results.append(try await earlier(append, firstVersion))
+      let versions = firstVersion...(firstVersion + append.events.count - 1)
+      let recorded: [RecordedEvent]
+      if let connection {
+        recorded = try await database { () throws(PostgreSQLError) in
+          try await events(of: append.stream, streamID, versions, on: connection)
+        }
+      } else {
+        directory.learn(append.stream, id: streamID)
+        recorded = try await earlier(append.stream, versions)
+      }
+      results.append(try Self.result(append, firstVersion, recorded))
     }
     return results
+  }
+
+  /// Events as a transaction sees them. What it may yet roll back is not learned.
+  private func events(
+    of stream: StreamName, _ id: Int64, _ versions: ClosedRange<Int>, on connection: Connection
+  ) async throws(PostgreSQLError) -> [RecordedEvent] {
+    let rows = try await connection.execute(
+      queries.streamForwards, Parameters(id, versions.lowerBound, versions.upperBound, versions.count))
+    let decoder = makeDecoder()
+    decoder.learn(stream, of: id)
+    return try await decoder.events(rows) { () throws(PostgreSQLError) in connection }
   }
 
   func duplicate(_ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>) -> AppendError {
@@ -130,12 +153,11 @@ extension PostgreSQLEventLog {
     preconditionFailure("a group is refused only for a conflict or an earlier try")
   }
 
-  /// The result of the earlier try, if it wrote the same events.
-  func earlier(_ append: StreamAppend, _ firstVersion: Int) async throws(AppendError) -> Appended {
-    let versions = firstVersion...(firstVersion + append.events.count - 1)
-    let recorded: [RecordedEvent]
+  /// What the earlier try wrote.
+  private func earlier(_ stream: StreamName, _ versions: ClosedRange<Int>) async throws(AppendError) -> [RecordedEvent]
+  {
     do throws(ReadError) {
-      recorded = try await read(append.stream, StreamRange(versions: versions)).collect()
+      return try await read(stream, StreamRange(versions: versions)).collect()
     } catch {
       // The earlier try may have been this very append, sent again after its connection broke.
       switch error {
@@ -145,6 +167,12 @@ extension PostgreSQLEventLog {
         throw .outcomeUnknown(PostgreSQLError(.cancelled, "cancelled while an earlier try was compared"))
       }
     }
+  }
+
+  /// The result of the earlier try, if it wrote the same events.
+  private static func result(
+    _ append: StreamAppend, _ firstVersion: Int, _ recorded: [RecordedEvent]
+  ) throws(AppendError) -> Appended {
     for (index, event) in append.events.enumerated() {
       guard index < recorded.count, AppendChecks.isSame(event, recorded[index]) else {
         let there = append.events.first { event in recorded.contains { $0.id == event.id } }

@@ -171,7 +171,7 @@ public final class PostgreSQLEventLog: EventLog {
       let lease = try await pool.lease()
       let rows = try await lease.connection.execute(
         queries.eventsAt, Parameters(BinaryArray(positions.map(\.rawValue))))
-      return try await makeDecoder().events(rows) { () throws(PostgreSQLError) in lease }
+      return try await makeDecoder().events(rows) { () throws(PostgreSQLError) in lease.connection }
     }
   }
 

@@ -34,9 +34,12 @@ final class EventDecoder {
     static let data = 9
   }
 
+  /// Tells it a stream's name, for this reader alone.
+  func learn(_ name: StreamName, of id: Int64) { opener.learn(name, of: id) }
+
   /// - Parameter lookUp: Gives a connection for names and keys that are not known yet.
   func events(
-    _ rows: Rows, lookUp: () async throws(PostgreSQLError) -> ConnectionPool.Lease
+    _ rows: Rows, lookUp: () async throws(PostgreSQLError) -> Connection
   ) async throws(PostgreSQLError) -> [RecordedEvent] {
     // The rows of one stream lack nothing more than its first.
     var first = OpenedRows(range: 0..<min(1, rows.count))
@@ -100,14 +103,14 @@ final class EventDecoder {
 
   /// Finds the names and keys that the parts stopped for.
   private func meet(
-    _ parts: [OpenedRows], _ lookUp: () async throws(PostgreSQLError) -> ConnectionPool.Lease
+    _ parts: [OpenedRows], _ lookUp: () async throws(PostgreSQLError) -> Connection
   ) async throws(PostgreSQLError) {
     let (streams, ids) = recall(parts)
     guard !streams.isEmpty || !ids.isEmpty else { return }
-    let lease = try await lookUp()
+    let connection = try await lookUp()
     // Both at once.
-    let names = streams.isEmpty ? nil : directory.askForNames(of: streams, lease.connection)
-    let found = ids.isEmpty ? nil : keys.ask(for: ids, lease.connection)
+    let names = streams.isEmpty ? nil : directory.askForNames(of: streams, connection)
+    let found = ids.isEmpty ? nil : keys.ask(for: ids, connection)
     if let names {
       for (id, name) in directory.learnNames(try await names.promptRows()) { opener.learn(name, of: id) }
       // A stream's row cannot be deleted; if someone did, its events are still shown.

@@ -159,7 +159,7 @@ final class LogPages: EventPageSource {
       adapt(rows.count)
       ask()
       guard rows.count > 0 else { continue }
-      let events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
+      let events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease.connection }
       // Only now: a lookup on a connection that breaks must not make the reader pass over these events.
       lastSeen = rows.int64(rows.count - 1, EventDecoder.Column.position)
       return events

@@ -62,7 +62,7 @@ final class StreamPages: EventPageSource {
       let newest = range.direction == .forwards ? rows.count - 1 : 0
       entry.saw(Int(rows.int64(newest, EventDecoder.Column.version)), since: newestConnection)
       // On the lease in hand: its connection pipelines.
-      var events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease }
+      var events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease.connection }
       if let until = range.until {
         events.removeAll { $0.time > until }
         if events.count >= left {

@@ -42,7 +42,11 @@ struct PayloadDecoderTests {
       v = try? container.decode(T.self, forKey: .v)
       if v == nil, var elements = try? container.nestedUnkeyedContainer(forKey: .v) {
         while !elements.isAtEnd {
-          if let element = try? elements.decode(T.self) { list.append(element) } else { _ = try? elements.decode(Whatever.self) }
+          if let element = try? elements.decode(T.self) {
+            list.append(element)
+          } else {
+            _ = try? elements.decode(Whatever.self)
+          }
         }
       }
     }
@@ -83,7 +87,8 @@ struct PayloadDecoderTests {
   @Test(
     "values of all kinds, right and wrong",
     arguments: [
-      "0", "-1", "1.0", "1.5", "1e2", "1E-2", "10.10", "0.1", "123456789012345678901234567890.12345", "1e400", "-0", "1e-400",
+      "0", "-1", "1.0", "1.5", "1e2", "1E-2", "10.10", "0.1", "123456789012345678901234567890.12345", "1e400", "-0",
+      "1e-400",
       "0e-400", "0.000", "-0.0e5",
       "-0.0",
       "9223372036854775807", "9223372036854775808", "18446744073709551615", "256", "null", "true", "false", "\"\"",

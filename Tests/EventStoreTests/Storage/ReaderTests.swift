@@ -71,7 +71,7 @@ struct ReaderTests {
           // Follows meanwhile.
           var count = 0
           for try await event in log.subscribe() {
-              #expect(try await log.version(of: event.stream) ?? 0 >= event.version)
+            #expect(try await log.version(of: event.stream) ?? 0 >= event.version)
             count += 1
             if count == 320 { break }
           }

@@ -77,6 +77,71 @@ struct TransactionTests {
     }
   }
 
+  @Test("others need not wait for a key that an open transaction was the first to use", arguments: [true, false])
+  func keyOfOpenTransaction(commits: Bool) async throws {
+    let database = try TestDatabase.required
+    func about(_ text: String) -> EventData { EventData(type: "t", payload: .json("\"\(text)\""), subject: "alice") }
+    try await database.withLog { log in
+      // Who makes a category keeps others from making it too, until it is committed.
+      try await log.append([.sample("a")], to: "order-0", expecting: .noStream)
+      do {
+        try await log.withTransaction { (transaction: borrowing Transaction) in
+          try await log.append([about("1"), about("2")], to: "order-1", expecting: .any, in: transaction)
+          try await log.append([about("3")], to: "order-2", expecting: .noStream, in: transaction)
+          // Of this process, and of another.
+          try await log.append([about("4")], to: "order-3", expecting: .any)
+          try await database.withLog { other in
+            try await other.append([about("5")], to: "order-4", expecting: .any)
+            // Its key may have been made by an append that is not committed either.
+            try await log.append([about("6")], to: "order-1", expecting: .any, in: transaction)
+          }
+          if !commits { throw Undo() }
+        }
+      } catch is Undo {}
+      try await log.append([about("7")], to: "order-1", expecting: .any)
+      let events = try await database.withLog { try await $0.readAll().collect() }
+      let expected = commits ? ["1", "2", "3", "4", "5", "6", "7"] : ["4", "5", "7"]
+      #expect(
+        try events.dropFirst().map { String(decoding: try $0.payload.get().bytes, as: UTF8.self) }.sorted()
+          == expected.map { "\"\($0)\"" })
+      // A transaction uses one key for a subject, and so does everybody else.
+      let keys = try await database.number("SELECT count(*) FROM eventstore.data_keys WHERE subject = 'alice'")
+      #expect(keys <= 3)
+    }
+  }
+
+  @Test("one append that is held up fails alone at its time-out, not with those that travelled with it")
+  func timedOutTogether() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append([.sample("a")], to: "order-0", expecting: .noStream)
+      try await database.withLog({
+        $0.connection.statementTimeout = .seconds(1)
+        $0.appendLanes = 1
+      }) { other in
+        for stream in 1...20 {
+          try await other.append([.sample()], to: StreamName(category: "order", id: "\(stream)"), expecting: .any)
+        }
+        try await log.withTransaction { (transaction: borrowing Transaction) in
+          try await log.append([.sample()], to: "order-7", expecting: .exact(1), in: transaction)
+          await withTaskGroup(of: Void.self) { group in
+            for stream in 1...20 {
+              group.addTask {
+                do {
+                  let appended = try await other.append(
+                    [.sample()], to: StreamName(category: "order", id: "\(stream)"), expecting: .exact(1))
+                  #expect(stream != 7 && appended.firstVersion == 2)
+                } catch {
+                  #expect(stream == 7, "\(stream): \(error)")
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
   @Test("readers are told of what a transaction has appended: once it is committed, and only then")
   func announced() async throws {
     try await TestDatabase.required.withLog { log in
@@ -208,6 +273,73 @@ struct TransactionTests {
           })
       }
       #expect(results.map(\.wasDuplicate) == [false, true] && results[0].positions == results[1].positions)
+    }
+  }
+
+  @Test("a retry in a transaction needs no second connection, and finds what the transaction itself has written")
+  func retryInside() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog({
+      $0.connection.maximumConnections = 1
+      $0.connection.poolTimeout = .seconds(1)
+      $0.listens = false
+    }) { log in
+      let earlier = EventData.sample("earlier")
+      try await log.append([earlier], to: "order-1", expecting: .any)
+      for commits in [false, true] {
+        do {
+          try await log.withTransaction { (transaction: borrowing Transaction) in
+            let again = try await log.append([earlier], to: "order-1", expecting: .any, in: transaction)
+            #expect(again.wasDuplicate && again.version == 1)
+            let (known, new) = (EventData.sample("known"), EventData.sample("new"))
+            for (event, stream) in [(known, "order-1"), (new, "order-2")] as [(EventData, StreamName)] {
+              let first = try await log.append([event], to: stream, expecting: .any, in: transaction)
+              let second = try await log.append([event], to: stream, expecting: .any, in: transaction)
+              #expect(!first.wasDuplicate && second.wasDuplicate && first.positions == second.positions)
+            }
+            if !commits { throw Undo() }
+          }
+        } catch is Undo {}
+      }
+      #expect(try await log.readAll().collect().map(\.text) == ["earlier", "known", "new"])
+    }
+  }
+}
+
+@Suite("Closing a log", .database, .timeLimit(.minutes(15)))
+struct ClosingTests {
+  @Test("it ends although callers go on appending, and each is told what became of his append")
+  func busy() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let acknowledged = try await withThrowingTaskGroup(of: Int.self) { group in
+        for writer in 0..<8 {
+          group.addTask {
+            var version = 0
+            while true {
+              do throws(AppendError) {
+                _ = try await log.append(
+                  [.sample()], to: StreamName(trusted: "order-\(writer)"), expecting: .exact(version))
+                version += 1
+              } catch {
+                guard case .unavailable(let reason) = error else {
+                  Issue.record("\(error)")
+                  return version
+                }
+                #expect(reason.code == .closed)
+                return version
+              }
+            }
+          }
+        }
+        while try await database.number("SELECT count(*) FROM eventstore.events") < 100 {
+          try await Task.sleep(for: .milliseconds(5))
+        }
+        await log.close()
+        return try await group.reduce(0, +)
+      }
+      #expect(try await database.number("SELECT count(*) FROM eventstore.events") == acknowledged)
+      await #expect(throws: AppendError.self) { try await log.append([.sample()], to: "order-9", expecting: .any) }
     }
   }
 }
