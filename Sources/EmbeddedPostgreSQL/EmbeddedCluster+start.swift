@@ -78,7 +78,7 @@ extension EmbeddedCluster {
       {
         return connection
       }
-      guard RunningProcess(pid: pid) != nil else {
+      guard RunningProcess(pid: pid) != nil || PostmasterFile(in: files.data)?.isServing == true else {
         throw EmbeddedClusterError.startFailed(log: files.log, tail: files.logTail(from: logStart))
       }
       try await Task.sleep(for: .milliseconds(2))
@@ -89,7 +89,7 @@ extension EmbeddedCluster {
   /// A killed server leaves files with its process id, for its data and for its socket. The next one refuses
   /// to start while a process of that number exists: a stranger, as after the restart of a container, or what
   /// is left of the killed one where nobody collects it. To be called when no server runs; should one do so
-  /// all the same, the new one still finds its shared memory in use.
+  /// all the same, the new one still finds its shared memory in use, unless that is another container's.
   private func removeStaleFiles(_ socket: SocketDirectory) {
     _ = unlink(files.data.appending("postmaster.pid").string)
     _ = unlink(socket.path.appending(".s.PGSQL.\(ServerSettings.port).lock").string)

@@ -29,6 +29,7 @@ extension EmbeddedCluster {
 
   private func stopUnlocked(mode: StopMode, timeout: Duration) async throws {
     guard let server = PostmasterFile(in: files.data), server.isServing else { return }
+    guard server.isProcessHere else { throw EmbeddedClusterError.runsElsewhere(pid: server.pid, data: files.data) }
     guard kill(server.pid, mode.signal) == 0 || errno == ESRCH else {
       throw EmbeddedClusterError.refused(
         operation: "stop process \(server.pid), the server of", path: files.data, Errno(rawValue: errno))

@@ -14,6 +14,9 @@ public enum EmbeddedClusterError: Error, Hashable, CustomStringConvertible {
   /// The server had not ended in time after it was told to.
   case stopTimedOut(pid: Int32, after: Duration)
 
+  /// The server answers, but its process is none of this machine's, or container's.
+  case runsElsewhere(pid: Int32, data: FilePath)
+
   /// This process is root, which PostgreSQL refuses, and no other way to run it works here.
   case cannotRunAsRoot(directory: FilePath, reason: String)
 
@@ -62,6 +65,11 @@ public enum EmbeddedClusterError: Error, Hashable, CustomStringConvertible {
       return """
         PostgreSQL (process \(pid)) had not ended within \(duration). Close its clients and stop it again, \
         or stop it with the mode `immediate`: it recovers at the next start.
+        """
+    case .runsElsewhere(let pid, let data):
+      return """
+        The server of \(data) runs, but not as process \(pid) of this machine or container. Stop it where it was \
+        started.
         """
     case .cannotRunAsRoot(let directory, let reason):
       return """

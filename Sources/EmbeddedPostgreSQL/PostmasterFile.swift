@@ -1,11 +1,12 @@
 import FoundationEssentials
+import Glibc
 import SystemPackage
 
 /// `postmaster.pid`, by which a running server says who and where it is. A killed server leaves it behind.
 struct PostmasterFile: Hashable {
   let pid: Int32
   let dataDirectory: String
-  let socketDirectory: FilePath?
+  private(set) var socketDirectory: FilePath?
   let port: Int?
   let isReady: Bool
 
@@ -13,6 +14,10 @@ struct PostmasterFile: Hashable {
     let path = dataDirectory.appending("postmaster.pid").string
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
     self.init(text: text)
+    // From elsewhere, as from another container that shares the directory, its socket may have another name.
+    if let recorded = socketDirectory, access(recorded.string, F_OK) != 0 {
+      socketDirectory = SocketDirectory(for: dataDirectory.removingLastComponent()).path
+    }
   }
 
   /// Process id, data directory, start time, port, socket directory, address, shared memory key, status: one
@@ -27,11 +32,13 @@ struct PostmasterFile: Hashable {
     isReady = lines.count > 7 && lines[7].hasPrefix("ready")
   }
 
-  /// Whether the process is alive and is the server of this data, not a stranger that was given the same
-  /// number.
-  var isServing: Bool {
-    guard let process = RunningProcess(pid: pid) else { return false }
-    return (!dataDirectory.isEmpty && process.arguments.contains(dataDirectory)) || acceptsConnections
+  /// Whether the server of this data runs: here, or in another container, where process ids mean nothing here.
+  var isServing: Bool { isProcessHere || acceptsConnections }
+
+  /// Whether the process is the server of this data, not a stranger that has the same number.
+  var isProcessHere: Bool {
+    guard !dataDirectory.isEmpty, let process = RunningProcess(pid: pid) else { return false }
+    return process.arguments.contains(dataDirectory) || process.workingDirectory == dataDirectory
   }
 
   /// Whether somebody listens on the socket.

@@ -16,6 +16,9 @@ struct RunningProcess {
     self.pid = pid
   }
 
+  /// A server's is that of its data. `nil` where this process may not look.
+  var workingDirectory: String? { try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(pid)/cwd") }
+
   /// The words of its command line.
   var arguments: [String] {
     guard let bytes = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") else { return [] }

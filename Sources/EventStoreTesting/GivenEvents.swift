@@ -173,10 +173,20 @@ private enum TestServer {
   /// tests of two may run side by side.
   private static let started = Task {
     let folder = FileManager.default.temporaryDirectory.path + "/eventstore-testing-\(getuid())"
+    try refuseForeign(folder)
     let url = try await EmbeddedCluster(directory: FilePath(folder)).start()
     let schema = try SchemaName("eventstore_\(Migrator.digestOfContents.prefix(16))")
     try await Migrator(ConnectionConfiguration(url), schema: schema).migrateIfNeeded()
     return (url: url, schema: schema)
+  }
+
+  /// The temporary directory is everybody's, and tests are not to be led to a stranger's server.
+  private static func refuseForeign(_ folder: String) throws {
+    var status = stat()
+    guard lstat(folder, &status) == 0 else { return }
+    guard status.st_mode & S_IFMT == S_IFDIR, status.st_uid == geteuid(), status.st_mode & 0o022 == 0 else {
+      throw UnexpectedOutcome("\(folder) is not a directory of ours alone: remove it")
+    }
   }
 
   func address() async throws -> (url: String, schema: SchemaName) {

@@ -90,6 +90,30 @@ struct EmbeddedClusterTests {
     }
   }
 
+  @Test("another container's server is used, but neither stopped nor removed, and no second one is started")
+  func otherContainer() async throws {
+    try await ClusterFixture.withCluster { cluster in
+      let connection = try await cluster.start()
+      let file = cluster.files.data.appending("postmaster.pid")
+      let own = try String(contentsOfFile: file.string, encoding: .utf8)
+      let account = try await cluster.account()
+      let server = try #require(PostmasterFile(in: cluster.files.data))
+      // As where process ids are others', and where the directory has another name.
+      for (pid, directory) in [(getpid(), cluster.directory.string), (Int32.max, "/elsewhere")] {
+        let foreign = own.replacing("\(server.pid)\n", with: "\(pid)\n").replacing(
+          cluster.directory.string, with: directory)
+        try cluster.files.write(foreign, to: file, for: account)
+        #expect(await cluster.status() == .running(pid: pid))
+        #expect(try await cluster.start() == connection)
+        let error = EmbeddedClusterError.runsElsewhere(pid: pid, data: cluster.files.data)
+        await #expect(throws: error) { try await cluster.stop() }
+        await #expect(throws: error) { try await cluster.destroy() }
+        #expect(try await ClusterFixture.query(connection, "select 1") == "1")
+      }
+      try cluster.files.write(own, to: file, for: account)
+    }
+  }
+
   @Test("runs in a session of its own, so that Ctrl-C in a terminal does not reach it")
   func ownSession() async throws {
     try await ClusterFixture.withCluster { cluster in

@@ -78,9 +78,12 @@ struct PipelineTests {
       let running = connection.send(Statement("SELECT pg_sleep(60)"))
       let queued = connection.send(Self.echo, Parameters(1))
       connection.close()
-      for pending in [running, queued, connection.send(Self.echo, Parameters(1))] {
+      let late = connection.send(Self.echo, Parameters(1))
+      for (pending, code) in [
+        (running, PostgreSQLError.Code.connectionLost), (queued, .connectionLost), (late, .closed),
+      ] {
         let error = try await failure { try await pending.rows() }
-        #expect(error.code == .closed)
+        #expect(error.code == code)
       }
       let error = try await failure { try await connection.script("SELECT 1") }
       #expect(error.code == .closed)

@@ -83,7 +83,7 @@ struct WaitingTests {
           try await sleeping.outcome(waitingFor: .seconds(900)).get()
         }
       }
-      #expect(closed.code == .closed)
+      #expect(closed.code == .connectionLost)
       try await closing.value
     }
   }
