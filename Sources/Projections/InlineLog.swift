@@ -60,7 +60,8 @@ public struct InlineLog: TransactionalEventLog {
   public var store: PostgreSQLEventLog { log }
 
   /// Appends inside the caller's own transaction, as ``EventStore/PostgreSQLEventLog/append(_:in:)``, and applies the inline
-  /// projections in it.
+  /// projections in it. The transaction must be READ COMMITTED, as it is unless it was begun otherwise: in another one the
+  /// append throws `invalid`.
   ///
   /// - Throws: ``EventStore/AppendError``, or an error of the database.
   public func append(_ appends: [StreamAppend], in transaction: borrowing Transaction) async throws -> [Appended] {
@@ -135,7 +136,7 @@ public struct InlineLog: TransactionalEventLog {
     let connection = transaction.connection
     let appends = TraceContext.carried(appends, by: log.configuration.tracer)
     // First: which ones there are does not change any more until the end of the transaction.
-    let engaged = try await connection.execute(catalog.queries.engaged)
+    let engaged = try await engagedProjections(on: connection)
     let results = try await log.append(appends, in: transaction)
     let fresh = zip(appends, results).filter { !$0.1.wasDuplicate }
     if engaged.isEmpty { known.state.withLock { $0.isInline = false } }
@@ -148,6 +149,15 @@ public struct InlineLog: TransactionalEventLog {
       if !own.isEmpty { try await apply(own, build, definition, in: transaction) }
     }
     return results
+  }
+
+  private func engagedProjections(on connection: Connection) async throws -> Rows {
+    do throws(PostgreSQLError) {
+      return try await connection.execute(catalog.queries.engaged)
+    } catch {
+      guard error.sqlState == "ESP04" else { throw error }
+      throw AppendError.invalid("\(error.message): its snapshot may be older than what is engaged now")
+    }
   }
 
   private func definition(of build: Int, _ rows: Rows, _ row: Int) throws -> Definition {

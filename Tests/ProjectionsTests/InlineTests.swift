@@ -278,6 +278,31 @@ struct InlineTests {
     }
   }
 
+  @Test(
+    "a transaction that would not see what was engaged since it began is refused, with nothing written",
+    arguments: [IsolationLevel.repeatableRead, .serializable])
+  func oneSnapshot(isolation: IsolationLevel) async throws {
+    let database = try TestDatabase.required
+    try await withInline { log, inline, catalog in
+      try await catalog.pause("balance")
+      try await catalog.resume("balance")
+      try await log.withTransaction(isolation: isolation) { transaction in
+        // Its snapshot is from before the build is engaged again.
+        try await transaction.execute(Statement("SELECT 1"))
+        try await withRunner(log) {
+          try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
+        }
+        let error = await #expect(throws: AppendError.self) {
+          try await inline.append(
+            [StreamAppend([Model.deposit(1)], to: "account-1", expecting: .noStream)], in: transaction)
+        }
+        #expect(error.map { "\($0)".contains("READ COMMITTED") } == true)
+      }
+      #expect(try await log.version(of: "account-1") == nil)
+      #expect(try await rows(database) == ["account-0 11 2"])
+    }
+  }
+
   @Test("in Swift code; without that code an append is refused")
   func inCode() async throws {
     struct Counts: Projection {
