@@ -9,7 +9,8 @@ struct ProjectionViews {
   /// Makes the views show a build's tables, inside a transaction. Readers that are in a transaction of their own finish
   /// first; those that come later wait, and then see the new tables alone.
   ///
-  /// - Throws: ``ProjectionError``: `nameTaken`, `dependents`. `PostgreSQLError` 55P03 when readers did not let go in time.
+  /// - Throws: ``ProjectionError``: `nameTaken`, `dependents`. `PostgreSQLError` 55P03 when readers did not let go in time, or another
+  ///   projection has made the schema of the views at the same moment.
   func show(_ build: ProjectionBuild, on connection: Connection) async throws {
     let (views, tables) = (catalog.viewSchema, build.tableSchema(of: catalog.store))
     try await makeSchema(on: connection)
@@ -53,7 +54,7 @@ struct ProjectionViews {
     let views = catalog.viewSchema
     let exists = try await connection.execute(Self.schemaExists, Parameters(views)).bool(0, 0)
     guard !exists else { return }
-    try await connection.script("CREATE SCHEMA IF NOT EXISTS \(Statement.quoted(views))")
+    try await connection.createSchema(views)
     for role in ["reader", "writer"] {
       try await grant("USAGE ON SCHEMA \(Statement.quoted(views))", to: "\(catalog.store.name)_\(role)", connection)
     }

@@ -78,7 +78,9 @@ struct BuildTarget: Sendable {
       return
     }
     try await connection.inTransaction { transaction in
-      try await connection.script("CREATE SCHEMA \"\(schema)\"; COMMENT ON SCHEMA \"\(schema)\" IS '\(ours)'")
+      // Another who runs it may be about to, and not have committed.
+      try await connection.createSchema(schema)
+      try await connection.script("COMMENT ON SCHEMA \"\(schema)\" IS '\(ours)'")
       switch definition {
       case .sql(let model):
         let late = Set(model.lateIndexes)
