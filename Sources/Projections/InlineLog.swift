@@ -15,6 +15,7 @@ public struct InlineLog: TransactionalEventLog {
   private let log: PostgreSQLEventLog
   private let catalog: ProjectionCatalog
   private let code: [Definition]
+  private let settings: InlineSettings
   private let known = Known()
 
   /// - Parameters:
@@ -26,6 +27,7 @@ public struct InlineLog: TransactionalEventLog {
     self.log = log
     catalog = ProjectionCatalog(log, codec: codec)
     code = projections.map { .swift($0) }
+    settings = InlineSettings(patience: log.configuration.appendPatience)
   }
 
   /// What this process knows of the store.
@@ -66,7 +68,7 @@ public struct InlineLog: TransactionalEventLog {
   /// - Throws: ``EventStore/AppendError``, or an error of the database.
   public func append(_ appends: [StreamAppend], in transaction: borrowing Transaction) async throws -> [Appended] {
     let connection = transaction.connection
-    let own = try await connection.execute(Self.ownSettings)
+    let own = try await settings.own(on: connection)
     // Where it fails, nothing of it stays, whatever the caller makes of that: no event without its projections.
     try await connection.execute(Self.savepoint)
     let results: [Appended]
@@ -79,8 +81,7 @@ public struct InlineLog: TransactionalEventLog {
     }
     try await connection.execute(Self.release)
     // Nor does what comes after it in the transaction count as applied.
-    try await connection.execute(
-      Self.ownSettingsAgain, Parameters(own.text(0, 0), own.text(0, 1), own.text(0, 2), own.text(0, 3)))
+    try await settings.putBack(own, on: connection)
     return results
   }
 
@@ -197,32 +198,20 @@ public struct InlineLog: TransactionalEventLog {
     return events.sorted { $0.position < $1.position }
   }
 
-  /// What the SQL of projections runs with.
-  private static let settings = Statement(
-    "SELECT set_config('search_path', $1, true), set_config('TimeZone', $2, true), set_config('jit', $3, true)")
-  private static let ownSettings = Statement(
-    """
-    SELECT current_setting('search_path'), current_setting('TimeZone'), current_setting('jit'),
-           coalesce(current_setting('eventstore.inline', true), '')
-    """)
-  private static let ownSettingsAgain = Statement(
-    """
-    SELECT set_config('search_path', $1, true), set_config('TimeZone', $2, true), set_config('jit', $3, true),
-           set_config('eventstore.inline', $4, true)
-    """)
-
   private func apply(
     _ events: [RecordedEvent], _ build: Int, _ definition: Definition, in transaction: borrowing Transaction
   ) async throws {
     let connection = transaction.connection
     let schema = "\(catalog.store.name)_\(definition.name)_\(build)"
     do {
-      try await connection.execute(Self.settings, Parameters("\(Statement.quoted(schema)), pg_temp", "UTC", "off"))
+      try await settings.set(schema: schema, on: connection)
       switch definition {
       case .sql(let model):
         let statements = try await statements(of: build, model, schema, on: connection)
         try await statements.finish(
-          statements.send(try statements.encode(events), on: connection), isCancellable: false)
+          statements.send(
+            try statements.encode(events), on: connection, timeout: connection.configuration.statementTimeout),
+          isCancellable: false)
       case .swift(let projection):
         try await projection.apply(
           ProjectionBatch(events: events, build: build, codec: catalog.codec, isLive: true, sideEffects: true),
@@ -230,6 +219,11 @@ public struct InlineLog: TransactionalEventLog {
       case .external, .elsewhere: break
       }
     } catch {
+      if let error = error as? PostgreSQLError, error.code == .timeout {
+        throw AppendError.projection(
+          name: definition.name,
+          problem: "a statement took longer than the \(log.configuration.appendPatience) that an append may wait")
+      }
       guard case .event(let problem) = Fault(error) else { throw error }
       throw AppendError.projection(name: definition.name, problem: problem)
     }

@@ -303,6 +303,65 @@ struct InlineTests {
     }
   }
 
+  @Test("appends that wait for a lock on the model's table do not keep a pause away, and then go on")
+  func locked() async throws {
+    let database = try TestDatabase.required
+    try await withInline { log, inline, catalog in
+      let table = "\(try await catalog.builds()[0].tableSchema(of: "eventstore")).balance"
+      try await database.withConnection { holder in
+        try await holder.script("BEGIN; LOCK TABLE \(table) IN ACCESS EXCLUSIVE MODE")
+        try await withThrowingTaskGroup { group in
+          for number in 1...4 {
+            group.addTask {
+              let result = try await inline.append([Model.deposit(1)], to: Model.stream(number), expecting: .noStream)
+              #expect(result.version == 1)
+            }
+          }
+          try await eventually("appends wait") {
+            try await database.number(
+              "SELECT count(*) FROM pg_locks WHERE relation = '\(table)'::regclass AND NOT granted") > 0
+          }
+          try await catalog.pause("balance")
+          try await group.waitForAll()
+        }
+        try await holder.script("COMMIT")
+      }
+      try await catalog.resume("balance")
+      try await withRunner(log) {
+        try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
+      }
+      #expect(try await rows(database) == ["account-0 11 2"] + (1...4).map { "account-\($0) 1 1" })
+    }
+  }
+
+  @Test("a statement takes no longer than an append may wait")
+  func slow() async throws {
+    try await TestDatabase.required.withLog({ $0.appendPatience = .milliseconds(500) }) { log in
+      let catalog = ProjectionCatalog(log)
+      let text = Model.text(
+        columns: "nap text", values: ", CASE WHEN max(version) > 1 THEN pg_sleep(5)::text END", head: "-- mode: inline")
+      try await catalog.register(try Model.model(text))
+      try await withRunner(log) {
+        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
+      }
+      try await InlineLog(log).append([Model.deposit(1)], to: "account-1", expecting: .noStream)
+      let error = await #expect(throws: AppendError.self) {
+        try await InlineLog(log).append([Model.deposit(1)], to: "account-1", expecting: .exact(1))
+      }
+      #expect(error.map { "\($0)".contains("longer than the 0.5 seconds") } == true)
+      #expect(try await log.version(of: "account-1") == 1)
+      #expect(try await rows(TestDatabase.required) == ["account-1 1 1"])
+      // The caller's own are as they were.
+      try await log.withTransaction { transaction in
+        let settings = Statement("SELECT current_setting('lock_timeout') || current_setting('statement_timeout')")
+        let before = try await transaction.execute(settings).text(0, 0)
+        _ = try await InlineLog(log).append(
+          [StreamAppend([Model.deposit(1)], to: "account-2", expecting: .noStream)], in: transaction)
+        #expect(try await transaction.execute(settings).text(0, 0) == before)
+      }
+    }
+  }
+
   @Test("in Swift code; without that code an append is refused")
   func inCode() async throws {
     struct Counts: Projection {

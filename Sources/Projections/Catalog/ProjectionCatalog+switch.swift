@@ -170,8 +170,8 @@ extension ProjectionCatalog {
 
   /// Keeps appends off until the transaction ends. They wait from the moment this does: so it waits only a little, for those
   /// under way, and even less for anything that comes after.
-  private func holdAppends(on connection: Connection) async throws {
-    try await connection.script("SET LOCAL lock_timeout TO '40ms'")
+  private func holdAppends(on connection: Connection, within milliseconds: Int = 40) async throws {
+    try await connection.script("SET LOCAL lock_timeout TO \(milliseconds)")
     try await connection.execute(queries.lockLog)
     try await connection.script("SET LOCAL lock_timeout TO '10ms'")
   }
@@ -241,22 +241,27 @@ extension ProjectionCatalog {
   }
 
   /// Lets appends go on without an inline build, which from then on follows the log.
+  ///
+  /// Appends that wait for the build's tables are always under way, one after the other: waiting longer each time, at last
+  /// longer than any of them does, it comes between them.
   func disengage(_ build: ProjectionBuild, within timeout: Duration) async throws {
     let deadline = ContinuousClock.now + timeout
     var pause = Duration.milliseconds(20)
+    var patience = 40
     while true {
       let connection = try await BuildTarget.connect(to: build, log)
       defer { connection.close() }
       do {
         return try await connection.inTransaction { _ in
           try await connection.script("SET LOCAL synchronous_commit TO on")
-          try await holdAppends(on: connection)
+          try await holdAppends(on: connection, within: patience)
           try await connection.execute(queries.setPaused, Parameters(Int32(build.number), true))
           try await connection.execute(queries.engage, Parameters(Int32(build.number), false))
         }
       } catch let error as PostgreSQLError where error.sqlState == "55P03" {
         guard ContinuousClock.now < deadline else { throw ProjectionError.busy(name: build.name, what: "the log") }
       }
+      patience = min(patience * 2, Int(InlineSettings.lockTimeout / .milliseconds(1)) * 3 / 2)
       try await Task.sleep(for: pause)
       pause = min(pause * 2, .seconds(1))
     }

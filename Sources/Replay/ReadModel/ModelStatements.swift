@@ -115,11 +115,13 @@ package struct ModelStatements: Sendable {
   }
 
   /// Sends the statements that apply events, in their order.
-  package func send(_ encoded: Encoded, on connection: Connection) -> [Sent] {
+  package func send(
+    _ encoded: Encoded, on connection: Connection, timeout: Duration = ModelStatements.patience
+  ) -> [Sent] {
     encoded.sets.flatMap { set, parameters in
       statements[set.handler].map { statement, sql in
         Sent(
-          events: set.events, sql: sql, result: connection.send(statement, parameters, timeout: Self.patience))
+          events: set.events, sql: sql, result: connection.send(statement, parameters, timeout: timeout))
       }
     }
   }
