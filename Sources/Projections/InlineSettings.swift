@@ -12,11 +12,18 @@ struct InlineSettings: Sendable {
   init(patience: Duration) {
     let settings = [
       ("TimeZone", "UTC"), ("jit", "off"), ("lock_timeout", Self.milliseconds(Self.lockTimeout)),
-      ("statement_timeout", Self.milliseconds(patience)),
+      ("statement_timeout", Self.milliseconds(patience)), ("client_min_messages", "error"),
+      ("log_parameter_max_length_on_error", "0"),
     ]
-    names = settings.map(\.0)
-    values = settings.map(\.1)
+    names = settings.map(\.0) + Self.privileged.map(\.0)
+    values = settings.map(\.1) + Self.privileged.map(\.1)
   }
+
+  /// Opened payloads, which errors and slow statements may quote, are not for the server's log. Not every role may say so:
+  /// see docs/threat-model.md.
+  private static let privileged = [
+    ("log_parameter_max_length", "0"), ("log_min_messages", "panic"), ("log_min_error_statement", "panic"),
+  ]
 
   private static func milliseconds(_ duration: Duration) -> String {
     "\(Int(max(1, min(duration / .milliseconds(1), Double(Int32.max)))))"
@@ -31,6 +38,7 @@ struct InlineSettings: Sendable {
              WHEN s.name IN ('lock_timeout', 'statement_timeout') THEN
                current_setting(s.name)::interval
                  NOT BETWEEN interval '1 microsecond' AND s.value::integer * interval '1 millisecond'
+             WHEN s.name = ANY ($3::text[]) THEN has_parameter_privilege(s.name, 'SET')
              ELSE true
            END
     """)
@@ -42,7 +50,8 @@ struct InlineSettings: Sendable {
     try await connection.execute(
       Self.setting,
       Parameters(
-        BinaryArray(names + ["search_path"]), BinaryArray(values + ["\(Statement.quoted(schema)), pg_temp"])))
+        BinaryArray(names + ["search_path"]), BinaryArray(values + ["\(Statement.quoted(schema)), pg_temp"]),
+        BinaryArray(Self.privileged.map(\.0))))
   }
 
   // MARK: The caller's

@@ -334,6 +334,37 @@ struct InlineTests {
     }
   }
 
+  @Test("payloads stay out of the server's log where the role may say so; the caller's own settings come back")
+  func quiet() async throws {
+    let database = try TestDatabase.required
+    let settings = "log_min_messages log_min_error_statement log_parameter_max_length log_parameter_max_length_on_error"
+      .split(separator: " ").map { "current_setting('\($0)')" }.joined(separator: " || ' ' || ")
+    try await database.withLog { log in
+      let catalog = ProjectionCatalog(log)
+      let text = Model.text(columns: "settings text", values: ", \(settings)", head: "-- mode: inline")
+      try await catalog.register(try Model.model(text))
+      try await withRunner(log) {
+        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
+      }
+      try await log.withTransaction { transaction in
+        let query = Statement("SELECT \(settings)")
+        let before = try await transaction.execute(query).text(0, 0)
+        _ = try await InlineLog(log).append(
+          [StreamAppend([Model.deposit(1)], to: "account-1", expecting: .noStream)], in: transaction)
+        #expect(try await transaction.execute(query).text(0, 0) == before)
+      }
+      // One that may not goes on without.
+      try await database.withLog({ $0.connection.connectionString += " options='-c role=eventstore_writer'" }) {
+        writer in
+        try await InlineLog(writer).append([Model.deposit(2)], to: "account-2", expecting: .noStream)
+      }
+    }
+    let seen = try await database.column(
+      "SELECT settings FROM eventstore_views.balance ORDER BY account", as: String.self)
+    #expect(seen.first == "panic panic 0 0")
+    #expect(seen.last?.hasSuffix(" 0") == true && seen.count == 2)
+  }
+
   @Test("a statement takes no longer than an append may wait")
   func slow() async throws {
     try await TestDatabase.required.withLog({ $0.appendPatience = .milliseconds(500) }) { log in
