@@ -1,4 +1,5 @@
 internal import PostgreSQL
+internal import Replay
 
 /// What the SQL of inline projections runs with, in a transaction that is another's: set before it, put back after it.
 struct InlineSettings: Sendable {
@@ -10,11 +11,12 @@ struct InlineSettings: Sendable {
 
   /// - Parameter patience: How long an append may take in all: so long a statement of it may.
   init(patience: Duration) {
-    let settings = [
-      ("TimeZone", "UTC"), ("jit", "off"), ("lock_timeout", Self.milliseconds(Self.lockTimeout)),
-      ("statement_timeout", Self.milliseconds(patience)), ("client_min_messages", "error"),
-      ("log_parameter_max_length_on_error", "0"),
-    ]
+    let settings =
+      ModelStatements.deterministic + [
+        ("jit", "off"), ("lock_timeout", Self.milliseconds(Self.lockTimeout)),
+        ("statement_timeout", Self.milliseconds(patience)), ("client_min_messages", "error"),
+        ("log_parameter_max_length_on_error", "0"),
+      ]
     names = settings.map(\.0) + Self.privileged.map(\.0)
     values = settings.map(\.1) + Self.privileged.map(\.1)
   }

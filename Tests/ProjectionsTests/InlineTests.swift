@@ -365,6 +365,39 @@ struct InlineTests {
     #expect(seen.last?.hasSuffix(" 0") == true && seen.count == 2)
   }
 
+  @Test("the same rows by the log, in an append and in a replay, whatever the database says of how values look")
+  func looks() async throws {
+    let database = try TestDatabase.required
+    let name = try await database.column("SELECT current_database()::text", as: String.self)[0]
+    for setting in [
+      "DateStyle TO 'SQL, DMY'", "IntervalStyle TO 'iso_8601'", "extra_float_digits TO 0", "bytea_output TO 'escape'",
+      "TimeZone TO 'Asia/Kolkata'",
+    ] { try await database.sql("ALTER DATABASE \(name) SET \(setting)") }
+    let value =
+      "concat_ws(' ', '02/03/2026'::date, to_timestamp(0), '1 day 2 hours'::interval, 0.1::float8 + 0.2::float8, 'a'::bytea)"
+    try await database.withLog { log in
+      let catalog = ProjectionCatalog(log)
+      let model = try Model.model(
+        Model.text(columns: "looks text", values: ", \(value)", head: "-- mode: inline"))
+      try await log.append([Model.deposit(1)], to: "account-1", expecting: .noStream)
+      try await catalog.register(model)
+      try await withRunner(log) {
+        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
+      }
+      try await log.withTransaction { transaction in
+        _ = try await InlineLog(log).append(
+          [StreamAppend([Model.deposit(1)], to: "account-2", expecting: .noStream)], in: transaction)
+        let style = try await transaction.execute(Statement("SELECT current_setting('DateStyle')")).text(0, 0)
+        #expect(style == "SQL, DMY")
+      }
+      let replayed = try await model.withFold(of: .all(until: nil), in: log) { try await $0.rows().map(\.json) }
+      #expect(replayed.count == 2 && replayed.allSatisfy { $0.contains("2026-02-03 1970-01-01 00:00:00+00 1 day 02") })
+      let seen = try await database.column(
+        "SELECT DISTINCT looks FROM eventstore_views.balance", as: String.self)
+      #expect(seen == [#"2026-02-03 1970-01-01 00:00:00+00 1 day 02:00:00 0.30000000000000004 \x61"#])
+    }
+  }
+
   @Test("a statement takes no longer than an append may wait")
   func slow() async throws {
     try await TestDatabase.required.withLog({ $0.appendPatience = .milliseconds(500) }) { log in

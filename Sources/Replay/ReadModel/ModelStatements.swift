@@ -34,6 +34,13 @@ package struct ModelStatements: Sendable {
 
   // MARK: The session
 
+  /// Settings that decide what a value looks like as text, and which value a text is: the same events must make the same
+  /// rows for every role and in every database.
+  package static let deterministic = [
+    ("TimeZone", "UTC"), ("DateStyle", "ISO, MDY"), ("IntervalStyle", "postgres"), ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+  ]
+
   /// What statements run under: rows must follow from events alone, and payloads, which errors and slow statements may
   /// quote, are not for the server's log, where this role may say so.
   ///
@@ -41,7 +48,7 @@ package struct ModelStatements: Sendable {
   package static func settings(_ scope: String, searchPath: String) -> String {
     """
     SET \(scope) search_path TO \(searchPath);
-    SET \(scope) TimeZone TO 'UTC';
+    \(deterministic.map { "SET \(scope) \($0) TO '\($1)';" }.joined(separator: "\n"))
     SET \(scope) jit TO off;
     SET \(scope) client_min_messages TO error;
     SET \(scope) lock_timeout TO '5s';
