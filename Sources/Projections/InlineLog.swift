@@ -224,8 +224,9 @@ public struct InlineLog: TransactionalEventLog {
           name: definition.name,
           problem: "a statement took longer than the \(log.configuration.appendPatience) that an append may wait")
       }
-      guard case .event(let problem) = Fault(error) else { throw error }
-      throw AppendError.projection(name: definition.name, problem: problem)
+      let fault = Fault(error)
+      guard fault.isOfEvent else { throw error }
+      throw AppendError.projection(name: definition.name, problem: fault.verdict.problem)
     }
   }
 

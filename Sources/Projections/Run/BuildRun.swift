@@ -47,7 +47,7 @@ struct BuildRun: Sendable {
           pause = min(pause * 2, .seconds(5))
           // Abandoned or retired meanwhile: there is nothing to run any more.
           guard try await isThere() else { return }
-        case .event(let problem), .permanent(let problem):
+        case .event(let problem), .surroundings(let problem), .permanent(let problem):
           let failure =
             error as? ProjectionFailure
             ?? ProjectionFailure(position: nil, stream: nil, version: nil, type: nil, problem: problem, at: .now)

@@ -53,33 +53,36 @@ actor PartWriter {
     do {
       try await commit(events, reached: reached)
     } catch {
-      guard case .event(let problem) = Fault(error), let last = events.last else { throw error }
+      let fault = Fault(error)
+      guard fault.isOfEvent, let last = events.last else { throw error }
       try Task.checkCancellation()
       if events.count > 1 {
         let half = Array(events.prefix(events.count / 2))
         try await applyDividing(half, reached: half.last?.position.rawValue ?? reached)
         try await applyDividing(Array(events.dropFirst(half.count)), reached: reached)
       } else {
-        try await decide(on: last, problem, reached: reached)
+        try await decide(on: last, fault, reached: reached)
       }
     }
   }
 
   /// What becomes of an event that cannot be applied.
-  private func decide(on event: RecordedEvent, _ problem: String, reached: Int64) async throws {
+  private func decide(on event: RecordedEvent, _ fault: Fault, reached: Int64) async throws {
     let policy = target.definition.errorPolicy
-    var problem = problem
+    var fault = fault
     for attempt in 0..<policy.retries {
       try await Task.sleep(for: min(.milliseconds(100 << min(attempt, 7)), .seconds(10)))
       do {
         return try await commit([event], reached: reached)
       } catch {
-        guard case .event(let again) = Fault(error) else { throw error }
-        problem = again
+        fault = Fault(error)
+        guard fault.isOfEvent else { throw error }
       }
     }
+    let (problem, maySkip) = fault.verdict
     switch policy.end {
-    case .stop:
+    case .stop,
+      .skip where !maySkip:
       throw ProjectionFailure(
         position: event.position, stream: event.stream.description, version: event.version, type: event.type,
         problem: problem, at: .now)

@@ -172,7 +172,8 @@ package struct ModelStatements: Sendable {
         "; a cast or a computation does not fit the data of \(events.count == 1 ? "it" : "one of these events")"
     default: break
     }
-    return ReadModelError(.apply, file: model.file, line: line(of: error, in: sql) ?? sql.line, problem)
+    return ReadModelError(
+      .apply, file: model.file, line: line(of: error, in: sql) ?? sql.line, problem, sqlState: state)
   }
 
   private static func readOnly(_ error: PostgreSQLError, _ model: ReadModel, _ sql: ReadModel.SQL) -> ReadModelError {
