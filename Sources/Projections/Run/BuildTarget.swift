@@ -35,6 +35,9 @@ struct BuildTarget: Sendable {
       sideEffects: build.role == .live || build.sideEffects)
   }
 
+  /// One who hangs in a transaction keeps others off its rows.
+  static let longestIdle = Duration.seconds(10)
+
   /// A connection on which the build's tables are found by their names. What is lost of it in a crash is done again: so
   /// its commits need not wait for the disk. How long a statement may take is known here, and not by the role: one that was
   /// cut off would begin again, and be cut off again.
@@ -47,7 +50,7 @@ struct BuildTarget: Sendable {
         \(ModelStatements.settings("SESSION", searchPath: "\"\(schema)\", pg_temp"));
         SET SESSION synchronous_commit TO off;
         SET SESSION statement_timeout TO 0;
-        SET SESSION idle_in_transaction_session_timeout TO '10s'
+        SET SESSION idle_in_transaction_session_timeout TO '\(longestIdle.components.seconds)s'
         """)
       return connection
     } catch {

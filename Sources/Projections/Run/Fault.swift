@@ -13,6 +13,8 @@ enum Fault {
   case overtaken
   /// It may go well later.
   case transient
+  /// It may go well with less at a time.
+  case tooLong(problem: String)
   /// It will not, whatever the event.
   case permanent(problem: String)
   case cancelled
@@ -25,11 +27,19 @@ enum Fault {
     }
   }
 
+  /// Where no events are applied there is nothing to divide: it is tried again.
+  var isWaitedFor: Bool {
+    switch self {
+    case .transient, .tooLong: true
+    default: false
+    }
+  }
+
   /// What is written down, and whether a policy may pass over the event for it.
   var verdict: (problem: String, maySkip: Bool) {
     switch self {
     case .event(let problem): (problem, true)
-    case .surroundings(let problem), .permanent(let problem): (problem, false)
+    case .surroundings(let problem), .tooLong(let problem), .permanent(let problem): (problem, false)
     case .overtaken, .transient, .cancelled: ("", false)
     }
   }
@@ -57,6 +67,7 @@ enum Fault {
       case .apply, .unhandledType: self = .event(problem: error.description)
       case .file, .foreignTable: self = .permanent(problem: error.description)
       }
+    case let error as TookTooLong: self = .tooLong(problem: error.failure.problem)
     case let error as ProjectionFailure: self = .permanent(problem: error.problem)
     case AggregateError.event(_, _, .payload(let cause)) where cause.isOfKey:
       self = .surroundings(problem: Self.words(error))
@@ -80,7 +91,8 @@ enum Fault {
   private init(_ error: PostgreSQLError) {
     switch error.code {
     case .cancelled: self = .cancelled
-    case .connectFailed, .connectionLost, .poolTimeout, .timeout, .closed: self = .transient
+    case .connectFailed, .connectionLost, .poolTimeout, .closed: self = .transient
+    case .timeout: self = .tooLong(problem: "it took longer than it may: \(error)")
     case .unexpectedResult: self = .permanent(problem: error.description)
     case .server:
       let state = error.sqlState ?? ""
@@ -88,8 +100,9 @@ enum Fault {
       case _ where state == "ESP01": self = .overtaken
       // Code has gone on in a transaction in which one of its statements had failed.
       case _ where state == "25P02": self = .event(problem: "a statement of it had failed (SQLSTATE \(state))")
-      // Connections, serialisation and deadlocks, resources (a full disk), locks, an operator's doing, the system; a
-      // transaction that idled too long.
+      // An idle transaction's time is over; temporary files are larger than they may be.
+      case _ where state == "25P03" || state == "53400": self = .tooLong(problem: error.description)
+      // Connections, serialisation and deadlocks, resources (a full disk), locks, an operator's doing, the system.
       case "08", "40", "53", "55", "57", "58", "25": self = .transient
       case "21", "22", "23", "54", "P0": self = .event(problem: Self.words(of: error, state))
       case "42": self = .surroundings(problem: Self.words(of: error, state))
