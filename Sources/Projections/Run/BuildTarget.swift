@@ -32,7 +32,7 @@ struct BuildTarget: Sendable {
     }
     return BuildTarget(
       log: log, build: build, definition: definition, codec: codec, queries: queries, statements: statements,
-      sideEffects: build.role == .live || build.sideEffects)
+      sideEffects: build.hasSideEffects)
   }
 
   /// One who hangs in a transaction keeps others off its rows.
