@@ -142,4 +142,42 @@ extension RebuildTests {
       #expect(try await catalog.compare("lists").tables.first?.rowsOnlyInLive == 1)
     }
   }
+
+  @Test("keys of other types, collations, arrays of what has no equality, values that are equal and not the same")
+  func comparesKinds() async throws {
+    func text(_ version: Int, key: String, note: String) -> String {
+      """
+      -- read model: kinds
+      -- version: \(version)
+      -- categories: account
+      CREATE TABLE kinds (
+        id \(key) PRIMARY KEY, note \(note), span interval, doc jsonb, docs json[], points point[], plain xml, n numeric);
+      -- on: deposited
+      INSERT INTO kinds
+      SELECT position, 'a', '30 days', '{"a":1}', ARRAY['{"b":1}'::json], ARRAY['(1,2)'::point], '<a/>', 1.0 FROM events;
+      """
+    }
+    try await withLive(text(1, key: "bigint", note: "text"), events: 10) { log, catalog, books in
+      let database = try TestDatabase.required
+      let same = try await catalog.rebuild("kinds", options: quick())
+      #expect(try await catalog.compare("kinds").isSame)
+      let schema = same.tableSchema(of: "eventstore")
+      func change(_ set: String) async throws -> Int {
+        try await database.sql("UPDATE \(schema).kinds SET \(set) WHERE id = (SELECT min(id) FROM \(schema).kinds)")
+        return try #require(try await catalog.compare("kinds").tables.first).rowsThatDiffer
+      }
+      #expect(try await change("n = 1.00") == 0)
+      #expect(try await change("span = '1 mon'") == 1)
+      #expect(try await change("span = '30 days', doc = '{\"a\":1.0}'") == 1)
+      #expect(try await change("doc = '{\"a\":1}', docs = ARRAY['{\"b\":2}'::json]") == 1)
+      #expect(try await change("docs = ARRAY['{\"b\":1}'::json], points = ARRAY['(1,3)'::point]") == 1)
+      #expect(try await change("points = ARRAY['(1,2)'::point]") == 0)
+      try await catalog.abandon("kinds")
+      _ = try await catalog.rebuild(
+        "kinds", with: try Model.model(text(2, key: "text", note: "text COLLATE \"C\"")), options: quick())
+      let table = try #require(try await catalog.compare("kinds").tables.first)
+      #expect(table.columnsOfOtherType == ["id: bigint → text", "note: text → text COLLATE \"C\""])
+      #expect(table.isByKey && table.hasSameRows && table.rowsInNew == books.total)
+    }
+  }
 }
