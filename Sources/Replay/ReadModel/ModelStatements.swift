@@ -26,7 +26,11 @@ package struct ModelStatements: Sendable {
     relation = EventRelation(elementType: UInt32(truncatingIfNeeded: type), codec: codec)
     statements = model.handlers.map { handler in
       handler.statements.map { sql in
-        let sql = ReadModel.SQL(text: text(sql.text), line: sql.line)
+        // Only there: what its author has written may hold the same characters, in a string.
+        let sql = ReadModel.SQL(
+          text: sql.text.replacing(
+            EventRelation.commonTableExpression, with: text(EventRelation.commonTableExpression), maxReplacements: 1),
+          line: sql.line)
         return (statement: Statement(sql.text), sql: sql)
       }
     }
