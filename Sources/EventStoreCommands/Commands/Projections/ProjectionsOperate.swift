@@ -284,15 +284,15 @@ struct SkippedShow: AsyncParsableCommand {
           }
           output.line(.object(members))
         } else {
-          output.line(
+          output.printable(
             "\(event.type), \(event.stream) version \(event.version), position \(event.position), \(event.role.rawValue) build"
           )
           output.line("skipped  \(Timestamp.text(event.at))")
-          output.line("problem  \(event.problem)")
+          output.printable("problem  \(event.problem)")
           if let recorded, case .success(let payload) = recorded.payload, payload.content == .json {
-            output.line("data     \(String(decoding: payload.bytes, as: UTF8.self))")
+            output.printable("data     \(String(decoding: payload.bytes, as: UTF8.self))")
           } else if let recorded, case .failure(let error) = recorded.payload {
-            output.line("data     \(error)")
+            output.printable("data     \(error)")
           }
         }
       }
@@ -340,7 +340,7 @@ struct SkippedRetry: AsyncParsableCommand {
           throw CancellationError()
         } catch {
           failed += 1
-          store.notice("position \(event.position): \(CommandFailure(error))")
+          store.notice(TextWidth.printable("position \(event.position): \(CommandFailure(error))"))
         }
       }
       let output = StandardOutput()
