@@ -168,6 +168,28 @@ extension CommandLineTests {
       }
     }
 
+    @Test("an event that two builds have skipped is found for both, also where a page of the list ends between them")
+    func skippedTwice() async throws {
+      let database = try TestDatabase.required
+      let esctl = try EsctlRunner(database)
+      defer { esctl.remove() }
+      try await append(esctl, 1, "5")
+      _ = try await esctl("projections", "run", first, "--until-caught-up")
+      #expect(try await esctl("projections", "rebuild", "balance").status == 0)
+      try await database.sql(
+        """
+        INSERT INTO eventstore.projection_skipped (build, position, stream, version, type, event_id, problem)
+        SELECT b.build, p.position, 'account-1', 1, 'PRIJEM', gen_random_uuid(), 'none'
+          FROM eventstore.projection_builds b, generate_series(1, 1100) AS p (position)
+         WHERE b.role = 'live' OR p.position > 1;
+        """)
+      // The page's 1000 end behind the first of the two at this position.
+      for position in [1, 500, 501, 502, 1100] {
+        let shown = try await esctl("projections", "skipped", "show", "balance", "\(position)", "--json")
+        #expect(try shown.lines.count == (position == 1 ? 1 : 2), "\(position): \(shown.standardError)")
+      }
+    }
+
     @Test("runners killed by SIGKILL, one after the other, and two at once: the model is what was appended")
     func killed() async throws {
       let database = try TestDatabase.required
