@@ -15,6 +15,7 @@ public struct InlineLog: TransactionalEventLog {
   private let log: PostgreSQLEventLog
   private let catalog: ProjectionCatalog
   private let code: [Definition]
+  private let settings: InlineSettings
   private let known = Known()
 
   /// - Parameters:
@@ -26,6 +27,7 @@ public struct InlineLog: TransactionalEventLog {
     self.log = log
     catalog = ProjectionCatalog(log, codec: codec)
     code = projections.map { .swift($0) }
+    settings = InlineSettings(patience: log.configuration.appendPatience)
   }
 
   /// What this process knows of the store.
@@ -60,12 +62,13 @@ public struct InlineLog: TransactionalEventLog {
   public var store: PostgreSQLEventLog { log }
 
   /// Appends inside the caller's own transaction, as ``EventStore/PostgreSQLEventLog/append(_:in:)``, and applies the inline
-  /// projections in it.
+  /// projections in it. The transaction must be READ COMMITTED, as it is unless it was begun otherwise: in another one the
+  /// append throws `invalid`.
   ///
   /// - Throws: ``EventStore/AppendError``, or an error of the database.
   public func append(_ appends: [StreamAppend], in transaction: borrowing Transaction) async throws -> [Appended] {
     let connection = transaction.connection
-    let own = try await connection.execute(Self.ownSettings)
+    let own = try await settings.own(on: connection)
     // Where it fails, nothing of it stays, whatever the caller makes of that: no event without its projections.
     try await connection.execute(Self.savepoint)
     let results: [Appended]
@@ -78,8 +81,7 @@ public struct InlineLog: TransactionalEventLog {
     }
     try await connection.execute(Self.release)
     // Nor does what comes after it in the transaction count as applied.
-    try await connection.execute(
-      Self.ownSettingsAgain, Parameters(own.text(0, 0), own.text(0, 1), own.text(0, 2), own.text(0, 3)))
+    try await settings.putBack(own, on: connection)
     return results
   }
 
@@ -135,7 +137,7 @@ public struct InlineLog: TransactionalEventLog {
     let connection = transaction.connection
     let appends = TraceContext.carried(appends, by: log.configuration.tracer)
     // First: which ones there are does not change any more until the end of the transaction.
-    let engaged = try await connection.execute(catalog.queries.engaged)
+    let engaged = try await engagedProjections(on: connection)
     let results = try await log.append(appends, in: transaction)
     let fresh = zip(appends, results).filter { !$0.1.wasDuplicate }
     if engaged.isEmpty { known.state.withLock { $0.isInline = false } }
@@ -148,6 +150,15 @@ public struct InlineLog: TransactionalEventLog {
       if !own.isEmpty { try await apply(own, build, definition, in: transaction) }
     }
     return results
+  }
+
+  private func engagedProjections(on connection: Connection) async throws -> Rows {
+    do throws(PostgreSQLError) {
+      return try await connection.execute(catalog.queries.engaged)
+    } catch {
+      guard error.sqlState == "ESP04" else { throw error }
+      throw AppendError.invalid("\(error.message): its snapshot may be older than what is engaged now")
+    }
   }
 
   private func definition(of build: Int, _ rows: Rows, _ row: Int) throws -> Definition {
@@ -187,32 +198,20 @@ public struct InlineLog: TransactionalEventLog {
     return events.sorted { $0.position < $1.position }
   }
 
-  /// What the SQL of projections runs with.
-  private static let settings = Statement(
-    "SELECT set_config('search_path', $1, true), set_config('TimeZone', $2, true), set_config('jit', $3, true)")
-  private static let ownSettings = Statement(
-    """
-    SELECT current_setting('search_path'), current_setting('TimeZone'), current_setting('jit'),
-           coalesce(current_setting('eventstore.inline', true), '')
-    """)
-  private static let ownSettingsAgain = Statement(
-    """
-    SELECT set_config('search_path', $1, true), set_config('TimeZone', $2, true), set_config('jit', $3, true),
-           set_config('eventstore.inline', $4, true)
-    """)
-
   private func apply(
     _ events: [RecordedEvent], _ build: Int, _ definition: Definition, in transaction: borrowing Transaction
   ) async throws {
     let connection = transaction.connection
     let schema = "\(catalog.store.name)_\(definition.name)_\(build)"
     do {
-      try await connection.execute(Self.settings, Parameters("\(Statement.quoted(schema)), pg_temp", "UTC", "off"))
+      try await settings.set(schema: schema, on: connection)
       switch definition {
       case .sql(let model):
         let statements = try await statements(of: build, model, schema, on: connection)
         try await statements.finish(
-          statements.send(try statements.encode(events), on: connection), isCancellable: false)
+          statements.send(
+            try statements.encode(events), on: connection, timeout: connection.configuration.statementTimeout),
+          isCancellable: false)
       case .swift(let projection):
         try await projection.apply(
           ProjectionBatch(events: events, build: build, codec: catalog.codec, isLive: true, sideEffects: true),
@@ -220,8 +219,14 @@ public struct InlineLog: TransactionalEventLog {
       case .external, .elsewhere: break
       }
     } catch {
-      guard case .event(let problem) = Fault(error) else { throw error }
-      throw AppendError.projection(name: definition.name, problem: problem)
+      if let error = error as? PostgreSQLError, error.code == .timeout {
+        throw AppendError.projection(
+          name: definition.name,
+          problem: "a statement took longer than the \(log.configuration.appendPatience) that an append may wait")
+      }
+      let fault = Fault(error)
+      guard fault.isOfEvent else { throw error }
+      throw AppendError.projection(name: definition.name, problem: fault.verdict.problem)
     }
   }
 

@@ -35,6 +35,7 @@ public protocol Projection: Sendable {
   /// What becomes of an event for which ``apply(_:in:)`` throws. Default: stop.
   var errorPolicy: ErrorPolicy { get }
 
+  /// Its statements, and those of ``createIndexes(in:)``, may take up to a day, unless they say otherwise.
   func createTables(in transaction: borrowing Transaction) async throws
   /// Indexes that may wait until history is in the tables. Default: none.
   func createIndexes(in transaction: borrowing Transaction) async throws

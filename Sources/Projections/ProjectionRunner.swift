@@ -75,7 +75,7 @@ public struct ProjectionRunner: Service {
           do {
             try await look(holder, runs)
           } catch {
-            guard case .transient = Fault(error) else { throw error }
+            guard Fault(error).isWaitedFor else { throw error }
             options.logger.warning("The projections' state cannot be read", metadata: ["error": "\(error)"])
           }
           try await Task.sleep(for: min(.milliseconds(500), options.lease / 5))
@@ -93,7 +93,7 @@ public struct ProjectionRunner: Service {
       do {
         return try await body()
       } catch {
-        guard case .transient = Fault(error) else { throw error }
+        guard Fault(error).isWaitedFor else { throw error }
         try await Task.sleep(for: .milliseconds(500))
       }
     }

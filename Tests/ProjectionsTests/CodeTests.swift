@@ -117,12 +117,16 @@ struct CodeTests {
     }
   }
 
-  @Test("what takes longer than a role's statements may is not cut off, and begun again, for ever")
-  func statementTimeout() async throws {
+  @Test(
+    "indexes that take longer than a role's, or this program's, other statements may are not cut off and begun again for ever",
+    arguments: [true, false])
+  func statementTimeout(isTheRoles: Bool) async throws {
     let database = try TestDatabase.required
-    try await database.sql(
-      "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout TO 300', current_database()); END $$")
-    try await database.withLog { log in
+    if isTheRoles {
+      try await database.sql(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout TO 300', current_database()); END $$")
+    }
+    try await database.withLog({ if !isTheRoles { $0.connection.statementTimeout = .milliseconds(300) } }) { log in
       try await log.append([Model.deposit(1)], to: Model.stream(1), expecting: .noStream)
       let catalog = ProjectionCatalog(log)
       try await withRunner(log, [Balances(indexing: .milliseconds(700))]) {

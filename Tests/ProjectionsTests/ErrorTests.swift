@@ -124,4 +124,65 @@ struct ErrorTests {
       }
     }
   }
+
+  enum Missing: String, CaseIterable { case table, function, privilege, keys }
+
+  @Test(
+    "what is no event's fault skips none: it stops at the first one, and goes on once that is mended",
+    arguments: Missing.allCases)
+  func surroundings(missing: Missing) async throws {
+    let database = try TestDatabase.required
+    let name = try await database.column("SELECT current_database()::text", as: String.self)[0]
+    try await database.sql(
+      """
+      CREATE FUNCTION public.noted(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
+      GRANT CREATE ON DATABASE \(name) TO eventstore_projector
+      """)
+    let role = " options='-c role=eventstore_projector'"
+    // The master key is written down by who may.
+    try await database.withLog { _ in }
+    try await database.withLog({ if missing == .privilege { $0.connection.connectionString += role } }) { log in
+      let catalog = ProjectionCatalog(log)
+      try await catalog.register(
+        try Model.model(
+          Model.text(
+            columns: "note text", values: ", public.noted(min(stream))", head: "-- on error: retry 1, then skip")))
+      try await withRunner(log) { try await eventually("live") { try await catalog.builds()[0].role == .live } }
+      let schema = try await catalog.builds()[0].tableSchema(of: "eventstore")
+      let (take, give) =
+        switch missing {
+        case .table: ("ALTER TABLE \(schema).balance RENAME TO away", "ALTER TABLE \(schema).away RENAME TO balance")
+        case .function:
+          (
+            "ALTER FUNCTION public.noted(text) RENAME TO away", "ALTER FUNCTION public.away(text) RENAME TO noted"
+          )
+        case .privilege:
+          (
+            "REVOKE EXECUTE ON FUNCTION public.noted(text) FROM PUBLIC",
+            "GRANT EXECUTE ON FUNCTION public.noted(text) TO PUBLIC"
+          )
+        case .keys:
+          (
+            "SET session_replication_role TO replica; CREATE TABLE keys AS TABLE eventstore.data_keys; DELETE FROM eventstore.data_keys",
+            "SET session_replication_role TO replica; INSERT INTO eventstore.data_keys SELECT * FROM keys"
+          )
+        }
+      try await database.withLog { try await fill($0) }
+      try await database.sql(take)
+      // With nothing in memory of what was there.
+      try await database.withLog({ if missing == .privilege { $0.connection.connectionString += role } }) { log in
+        try await withRunner(log, options: quick { $0.connections = 1 }) {
+          try await eventually("stopped") { try await catalog.builds()[0].failure != nil }
+        }
+      }
+      #expect(try await catalog.builds()[0].failure?.stream == "account-0")
+      #expect(try await catalog.skipped().isEmpty)
+      try await database.sql(give)
+      try await catalog.resume("balance")
+      try await database.withLog { log in
+        try await withRunner(log) { try await catalog.wait(for: "balance") }
+      }
+      #expect(try await database.number("SELECT count(*) FROM eventstore_views.balance") == 300)
+    }
+  }
 }

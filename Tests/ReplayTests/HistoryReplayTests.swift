@@ -1,6 +1,7 @@
 import EventStore
 import FoundationEssentials
 import Replay
+import Synchronization
 import TestSupport
 import Testing
 
@@ -62,6 +63,43 @@ struct HistoryReplayTests {
         let done = try await HistoryReplay(range, batch: batch).run(from: log, into: &sink)
         #expect(sink.events.map(\.id) == expected.map(\.id), "\(range)")
         #expect(done.events == expected.count && sink.sizes.allSatisfy { $0 <= batch })
+      }
+    }
+  }
+
+  @Test("a chunk has no more events than it may, whatever the pages, and none is lost between two")
+  func chunks() async throws {
+    try await withHistory { _, all in
+      try await TestDatabase.required.withLog({ $0.pageSize = 7 }) { log in
+        let readers = [
+          ChunkReader(log, after: .start, .all, mostEvents: 5), ChunkReader(log.readAll(), mostEvents: 5),
+        ]
+        for reader in readers {
+          var found: [RecordedEvent] = []
+          while found.count < all.count, case .events(let chunk, _) = try await reader.next() {
+            #expect(!chunk.isEmpty && chunk.count <= 5)
+            found += chunk
+          }
+          #expect(found.map(\.id) == all.map(\.id))
+        }
+      }
+    }
+  }
+
+  @Test("behind its last position nothing is read, also where that event is none of the range")
+  func endOfRange() async throws {
+    try await withHistory { _, all in
+      try await TestDatabase.required.withLog({ $0.pageSize = 7 }) { log in
+        let seen = Mutex(0)
+        let reader = ChunkReader(log.readAll(), mostEvents: 1000, upTo: all[10].position) { _ in
+          seen.withLock { $0 += 1 }
+          return false
+        }
+        guard case .caughtUp = try await reader.next() else {
+          Issue.record("there are no events in it")
+          return
+        }
+        #expect(seen.withLock { $0 } == 14)
       }
     }
   }

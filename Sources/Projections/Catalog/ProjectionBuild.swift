@@ -74,6 +74,9 @@ public struct ProjectionBuild: Sendable, Hashable {
     return caughtUpAt == nil ? .building : .running
   }
 
+  /// Whether its code notifies and calls others.
+  var hasSideEffects: Bool { role == .live || sideEffects }
+
   /// The PostgreSQL schema of its tables.
   public func tableSchema(of store: SchemaName) -> String { "\(store.name)_\(name)_\(number)" }
 

@@ -9,7 +9,7 @@ public struct ProjectionComparison: Sendable, Hashable {
     /// In only one of the two.
     public let columnsOnlyInLive: [String]
     public let columnsOnlyInNew: [String]
-    /// `name: type in live → type in new`; their values are compared as text.
+    /// `name: type in live → type in new`, or their collations; their values are compared as text.
     public let columnsOfOtherType: [String]
     public let rowsInLive: Int
     public let rowsInNew: Int
@@ -235,7 +235,7 @@ private struct RowComparison {
 
   private func value(_ side: String, _ column: (name: String, isComparable: Bool)) -> String {
     let name = "\(side).\(Statement.quoted(column.name))"
-    return column.isComparable ? name : "\(name)::text"
+    return column.isComparable ? name : "\(name)::text COLLATE \"C\""
   }
 
   private var joined: String {
@@ -288,8 +288,7 @@ private struct RowComparison {
     let order =
       keys.isEmpty
       ? "1, 2"
-      : keys.map { "coalesce(l.\(Statement.quoted($0.name)), n.\(Statement.quoted($0.name)))" }.joined(
-        separator: ", ")
+      : keys.map { "coalesce(\(value("l", $0)), \(value("n", $0)))" }.joined(separator: ", ")
     return """
       SELECT \(rows)
         FROM \(joined)

@@ -119,13 +119,14 @@ extension ProjectionCatalog {
       // Both as they are now that nobody can change them.
       let held = try await builds(of: name).first { $0.role == .live }
       guard live == old?.number, held?.isEngaged == old?.isEngaged else { return false }
-      if holdsAppends {
-        guard try await closeToEnd(current, definition, connection) else { return false }
-      } else if let live {
-        guard try await close(current, to: live, definition, connection) else { return false }
-      }
+      // Before the gap is closed, which may notify others: one that is as old as this does not come any more.
       guard try await connection.execute(queries.oldSnapshots, Parameters(Int32(current.number))).isEmpty else {
         return false
+      }
+      if holdsAppends {
+        guard try await closeToEnd(current, definition, from: old, connection) else { return false }
+      } else if let live {
+        guard try await close(current, to: live, definition, connection) else { return false }
       }
       if current.kind != .external {
         try await ProjectionViews(catalog: self, name: name).show(current, on: connection)
@@ -170,26 +171,32 @@ extension ProjectionCatalog {
 
   /// Keeps appends off until the transaction ends. They wait from the moment this does: so it waits only a little, for those
   /// under way, and even less for anything that comes after.
-  private func holdAppends(on connection: Connection) async throws {
-    try await connection.script("SET LOCAL lock_timeout TO '40ms'")
+  private func holdAppends(on connection: Connection, within milliseconds: Int = 40) async throws {
+    try await connection.script("SET LOCAL lock_timeout TO \(milliseconds)")
     try await connection.execute(queries.lockLog)
     try await connection.script("SET LOCAL lock_timeout TO '10ms'")
   }
 
   /// Brings a build to the end of the log, to which nobody can append at this moment.
   ///
+  /// - Parameter live: The build that it takes over from. What that one has not applied any more has its side effects here.
   /// - Returns: `false`: it could not be done here, or would take too long.
   private func closeToEnd(
-    _ build: ProjectionBuild, _ definition: Definition?, _ connection: Connection
+    _ build: ProjectionBuild, _ definition: Definition?, from live: ProjectionBuild?, _ connection: Connection
   ) async throws -> Bool {
     let end = try await connection.execute(queries.end).int64(0, 0)
+    var notified: Int64?
+    if let live, !live.isEngaged {
+      notified = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(live.number))).int64(0, 0)
+    }
     let from = try await connection.execute(queries.lockCheckpoint, Parameters(Int32(build.number))).int64(0, 0)
     guard try await connection.execute(queries.checkpoints, Parameters(Int32(build.number))).count == 1 else {
       return false
     }
     guard from < end else { return true }
     guard let definition else { return false }
-    return try await apply(build, definition, after: from, upTo: end, atMost: 200, on: connection)
+    return try await apply(
+      build, definition, after: from, upTo: end, atMost: 200, notifyingAfter: notified, on: connection)
   }
 
   /// Has the appends apply a build from the end of this transaction on; their role must be allowed to.
@@ -234,29 +241,34 @@ extension ProjectionCatalog {
       try await lockTables(of: build, on: connection)
       let current = try await self.build(numbered: build.number)
       guard let current, current.role == .live, !current.isEngaged, current.pausedAt == nil else { return false }
-      guard try await closeToEnd(current, definition, connection) else { return false }
+      guard try await closeToEnd(current, definition, from: nil, connection) else { return false }
       try await engage(current, on: connection)
       return true
     }
   }
 
   /// Lets appends go on without an inline build, which from then on follows the log.
+  ///
+  /// Appends that wait for the build's tables are always under way, one after the other: waiting longer each time, at last
+  /// longer than any of them does, it comes between them.
   func disengage(_ build: ProjectionBuild, within timeout: Duration) async throws {
     let deadline = ContinuousClock.now + timeout
     var pause = Duration.milliseconds(20)
+    var patience = 40
     while true {
       let connection = try await BuildTarget.connect(to: build, log)
       defer { connection.close() }
       do {
         return try await connection.inTransaction { _ in
           try await connection.script("SET LOCAL synchronous_commit TO on")
-          try await holdAppends(on: connection)
+          try await holdAppends(on: connection, within: patience)
           try await connection.execute(queries.setPaused, Parameters(Int32(build.number), true))
           try await connection.execute(queries.engage, Parameters(Int32(build.number), false))
         }
       } catch let error as PostgreSQLError where error.sqlState == "55P03" {
         guard ContinuousClock.now < deadline else { throw ProjectionError.busy(name: build.name, what: "the log") }
       }
+      patience = min(patience * 2, Int(InlineSettings.lockTimeout / .milliseconds(1)) * 3 / 2)
       try await Task.sleep(for: pause)
       pause = min(pause * 2, .seconds(1))
     }
@@ -264,10 +276,11 @@ extension ProjectionCatalog {
 
   /// Applies the events of a gap inside a transaction, and moves the checkpoint.
   ///
+  /// - Parameter notified: Events after it have their side effects; `nil`: as the build has.
   /// - Returns: `false`: they are too many to hold up others for them.
   func apply(
     _ build: ProjectionBuild, _ definition: Definition, after from: Int64, upTo goal: Int64, atMost most: Int = lastGap,
-    on connection: Connection
+    notifyingAfter notified: Int64? = nil, on connection: Connection
   ) async throws -> Bool {
     var events: [RecordedEvent] = []
     for try await event in log.readDecided(after: Position(from), upTo: Position(goal), where: definition.filter) {
@@ -275,7 +288,10 @@ extension ProjectionCatalog {
       if events.count > most { return false }
     }
     if case .external = definition { return false }
-    if !events.isEmpty { try await apply(events, to: build, definition, on: connection) }
+    let first = events.prefix { event in notified.map { event.position.rawValue <= $0 } ?? true }
+    if !first.isEmpty { try await apply(Array(first), to: build, definition, on: connection) }
+    let rest = events.dropFirst(first.count)
+    if !rest.isEmpty { try await apply(Array(rest), to: build, definition, sideEffects: true, on: connection) }
     try await connection.execute(
       queries.advance,
       Parameters(
@@ -284,8 +300,11 @@ extension ProjectionCatalog {
   }
 
   /// Applies events inside a transaction.
+  ///
+  /// - Parameter sideEffects: Default: as the build has.
   func apply(
-    _ events: [RecordedEvent], to build: ProjectionBuild, _ definition: Definition, on connection: Connection
+    _ events: [RecordedEvent], to build: ProjectionBuild, _ definition: Definition, sideEffects: Bool? = nil,
+    on connection: Connection
   ) async throws {
     switch definition {
     case .sql(let model):
@@ -294,7 +313,8 @@ extension ProjectionCatalog {
       try await statements.finish(statements.send(try statements.encode(events), on: connection))
     case .swift(let projection):
       let batch = ProjectionBatch(
-        events: events, build: build.number, codec: codec, isLive: build.role == .live, sideEffects: false)
+        events: events, build: build.number, codec: codec, isLive: build.role == .live,
+        sideEffects: sideEffects ?? build.hasSideEffects)
       try await projection.apply(batch, in: Transaction(connection))
     case .external, .elsewhere:
       throw ProjectionError.invalid("\(build.name) writes elsewhere: only the service that runs it can apply an event")

@@ -29,17 +29,29 @@ struct BuildRun: Sendable {
   /// - Throws: ``ProjectionFailure``, which is written down as well, when the projection must stop; `CancellationError`.
   func run(_ goal: Goal) async throws {
     var pause = Duration.milliseconds(100)
+    let bound = BatchBound(most: max(options.batchEvents(definition), options.loadEvents))
+    var alone: (position: Position?, times: Int) = (nil, 0)
     while true {
       try Task.checkCancellation()
       let before = progress.applied
       do {
         let target = try await BuildTarget.open(build, definition, log, catalog.codec, queries)
-        return try await follow(target, goal)
+        return try await follow(target, goal, bound)
       } catch {
         if Task.isCancelled { throw CancellationError() }
         switch Fault(error) {
         case .cancelled: throw CancellationError()
-        case .overtaken, .transient:
+        case .overtaken, .transient, .tooLong:
+          if let long = error as? TookTooLong {
+            bound.tookTooLong(long.events)
+            if long.events > 1 {
+              // Less is worth trying at once.
+              pause = .milliseconds(100)
+            } else {
+              alone = (long.failure.position, alone.position == long.failure.position ? alone.times + 1 : 1)
+              if alone.times == Self.patience { return try await stop(Self.hopeless(long.failure)) }
+            }
+          }
           if progress.applied > before { pause = .milliseconds(100) }
           options.logger.warning(
             "A projection tries again", metadata: ["projection": "\(build.name)", "error": "\(error)"])
@@ -47,19 +59,34 @@ struct BuildRun: Sendable {
           pause = min(pause * 2, .seconds(5))
           // Abandoned or retired meanwhile: there is nothing to run any more.
           guard try await isThere() else { return }
-        case .event(let problem), .permanent(let problem):
-          let failure =
+        case .event(let problem), .surroundings(let problem), .permanent(let problem):
+          return try await stop(
             error as? ProjectionFailure
-            ?? ProjectionFailure(position: nil, stream: nil, version: nil, type: nil, problem: problem, at: .now)
-          options.logger.error(
-            "A projection has stopped", metadata: ["projection": "\(build.name)", "failure": "\(failure)"])
-          guard try await isThere() else { return }
-          // Where that cannot be written down now, whoever runs it next meets it again.
-          try? await catalog.set(failure, of: build)
-          throw failure
+              ?? ProjectionFailure(position: nil, stream: nil, version: nil, type: nil, problem: problem, at: .now))
         }
       }
     }
+  }
+
+  /// So often an event that takes too long by itself is tried.
+  private static let patience = 5
+
+  private static func hopeless(_ failure: ProjectionFailure) -> ProjectionFailure {
+    var failure = failure
+    failure.problem +=
+      ", even alone, \(patience) times: make what applies it faster, or give its statements more time "
+      + "(`statementTimeout`, or `timeout:` of the statement)"
+    return failure
+  }
+
+  /// Writes down why it stopped, unless the build was removed meanwhile.
+  private func stop(_ failure: ProjectionFailure) async throws {
+    options.logger.error(
+      "A projection has stopped", metadata: ["projection": "\(build.name)", "failure": "\(failure)"])
+    guard try await isThere() else { return }
+    // Where that cannot be written down now, whoever runs it next meets it again.
+    try? await catalog.set(failure, of: build)
+    throw failure
   }
 
   /// Whether the build was not removed meanwhile; a server that is away does not say so.
@@ -93,12 +120,12 @@ struct BuildRun: Sendable {
     return checkpoint
   }
 
-  private func follow(_ target: BuildTarget, _ goal: Goal) async throws {
+  private func follow(_ target: BuildTarget, _ goal: Goal, _ bound: BatchBound) async throws {
     var end = EndOfLog(state: try await catalog.build(numbered: build.number))
     // Engaged meanwhile, by a switch elsewhere: the appends apply it.
     guard end.state?.isEngaged != true, var checkpoint = try await checkpoint() else { return }
-    if try await loadsInParallel(checkpoint) { checkpoint.whole = try await load(target, checkpoint) }
-    let writer = try await PartWriter(target, known: [PartWriter.whole: checkpoint.whole])
+    if try await loadsInParallel(checkpoint) { checkpoint.whole = try await load(target, checkpoint, bound) }
+    let writer = try await PartWriter(target, bound, known: [PartWriter.whole: checkpoint.whole])
     let reader = ChunkReader(
       log, after: Position(checkpoint.whole), definition.filter, mostEvents: options.batchEvents(definition))
     var step = try await reader.next()
@@ -218,7 +245,7 @@ struct BuildRun: Sendable {
   /// Applies history on several connections, each its own parts of the streams, up to the end of the log.
   ///
   /// - Returns: Where the whole build is.
-  private func load(_ target: BuildTarget, _ checkpoint: Checkpoint) async throws -> Int64 {
+  private func load(_ target: BuildTarget, _ checkpoint: Checkpoint, _ bound: BatchBound) async throws -> Int64 {
     var parts = checkpoint.parts
     if parts.isEmpty {
       let made = try await log.pool.execute(
@@ -229,7 +256,7 @@ struct BuildRun: Sendable {
     let count = Int64(min(max(1, options.connections), Int(PartWriter.parts)))
     var writers: [PartWriter] = []
     for index in 0..<count {
-      writers.append(try await PartWriter(target, known: parts.filter { $0.key % count == index }))
+      writers.append(try await PartWriter(target, bound, known: parts.filter { $0.key % count == index }))
     }
     var last = parts.values.min() ?? checkpoint.whole
     let reader = ChunkReader(log, after: Position(last), definition.filter, mostEvents: options.loadEvents)

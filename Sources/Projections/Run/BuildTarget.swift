@@ -21,7 +21,7 @@ struct BuildTarget: Sendable {
   ) async throws -> BuildTarget {
     var statements: ModelStatements?
     if definition.hasTables {
-      let connection = try await connect(to: build, log)
+      let connection = try await connect(to: build, log, statementTimeout: ModelStatements.patience)
       defer { connection.close() }
       if case .sql(let model) = definition {
         statements = try await ModelStatements(
@@ -32,14 +32,23 @@ struct BuildTarget: Sendable {
     }
     return BuildTarget(
       log: log, build: build, definition: definition, codec: codec, queries: queries, statements: statements,
-      sideEffects: build.role == .live || build.sideEffects)
+      sideEffects: build.hasSideEffects)
   }
+
+  /// One who hangs in a transaction keeps others off its rows.
+  static let longestIdle = Duration.seconds(10)
 
   /// A connection on which the build's tables are found by their names. What is lost of it in a crash is done again: so
   /// its commits need not wait for the disk. How long a statement may take is known here, and not by the role: one that was
   /// cut off would begin again, and be cut off again.
-  static func connect(to build: ProjectionBuild, _ log: PostgreSQLEventLog) async throws -> Connection {
-    let connection = try await Connection.connect(log.configuration.connection)
+  ///
+  /// - Parameter statementTimeout: Default: as the log's connections have it.
+  static func connect(
+    to build: ProjectionBuild, _ log: PostgreSQLEventLog, statementTimeout: Duration? = nil
+  ) async throws -> Connection {
+    var configuration = log.configuration.connection
+    if let statementTimeout { configuration.statementTimeout = statementTimeout }
+    let connection = try await Connection.connect(configuration)
     do {
       let schema = build.tableSchema(of: log.configuration.schema)
       try await connection.script(
@@ -47,7 +56,7 @@ struct BuildTarget: Sendable {
         \(ModelStatements.settings("SESSION", searchPath: "\"\(schema)\", pg_temp"));
         SET SESSION synchronous_commit TO off;
         SET SESSION statement_timeout TO 0;
-        SET SESSION idle_in_transaction_session_timeout TO '10s'
+        SET SESSION idle_in_transaction_session_timeout TO '\(longestIdle.components.seconds)s'
         """)
       return connection
     } catch {
@@ -78,7 +87,9 @@ struct BuildTarget: Sendable {
       return
     }
     try await connection.inTransaction { transaction in
-      try await connection.script("CREATE SCHEMA \"\(schema)\"; COMMENT ON SCHEMA \"\(schema)\" IS '\(ours)'")
+      // Another who runs it may be about to, and not have committed.
+      try await connection.createSchema(schema)
+      try await connection.script("COMMENT ON SCHEMA \"\(schema)\" IS '\(ours)'")
       switch definition {
       case .sql(let model):
         let late = Set(model.lateIndexes)
@@ -100,7 +111,8 @@ struct BuildTarget: Sendable {
       try await log.pool.execute(queries.setIndexed, Parameters(Int32(build.number)))
       return
     }
-    let connection = try await connect()
+    // An index over all that was loaded takes its time, also where code makes it.
+    let connection = try await Self.connect(to: build, log, statementTimeout: ModelStatements.patience)
     defer { connection.close() }
     try await connection.inTransaction { transaction in
       switch definition {

@@ -10,6 +10,7 @@ internal import Replay
 /// another has taken over, fails whole.
 actor PartWriter {
   private let target: BuildTarget
+  private let bound: BatchBound
   private let connection: Connection?
   /// By part.
   private var known: [Int64: Int64]
@@ -27,8 +28,9 @@ actor PartWriter {
     return Int64((hash ^ hash >> 32) & 15)
   }
 
-  init(_ target: BuildTarget, known: [Int64: Int64]) async throws {
+  init(_ target: BuildTarget, _ bound: BatchBound, known: [Int64: Int64]) async throws {
     self.target = target
+    self.bound = bound
     self.known = known
     connection = target.definition.hasTables ? try await target.connect() : nil
   }
@@ -39,50 +41,70 @@ actor PartWriter {
   ///
   /// Where a batch fails because of an event, it is divided until that event is found; all before it are applied.
   ///
-  /// - Throws: ``ProjectionFailure``, where the projection must stop; what else goes wrong.
+  /// - Throws: ``ProjectionFailure``, where the projection must stop; ``TookTooLong``, after which fewer are applied at a
+  ///   time; what else goes wrong.
   func apply(_ events: [RecordedEvent], reached: Int64) async throws {
     var events = events
     // Of a load that is resumed, some parts are ahead of where reading had to begin.
     if let first = events.first, let most = known.values.max(), first.position.rawValue <= most {
       events.removeAll { $0.position.rawValue <= known[PartWriter.whole] ?? known[Self.part(of: $0.stream)] ?? .max }
     }
-    try await applyDividing(events, reached: reached)
+    var rest = events[...]
+    repeat {
+      let slice = Array(rest.prefix(bound.value))
+      rest = rest.dropFirst(slice.count)
+      let end = rest.isEmpty ? reached : slice.last?.position.rawValue ?? reached
+      do {
+        try await applyDividing(slice, reached: end)
+      } catch {
+        guard case .tooLong(let problem) = Fault(error), let first = slice.first else { throw error }
+        throw TookTooLong(events: slice.count, failure: failure(at: first, problem))
+      }
+      bound.succeeded()
+    } while !rest.isEmpty
+  }
+
+  private func failure(at event: RecordedEvent, _ problem: String) -> ProjectionFailure {
+    ProjectionFailure(
+      position: event.position, stream: event.stream.description, version: event.version, type: event.type,
+      problem: problem, at: .now)
   }
 
   private func applyDividing(_ events: [RecordedEvent], reached: Int64) async throws {
     do {
       try await commit(events, reached: reached)
     } catch {
-      guard case .event(let problem) = Fault(error), let last = events.last else { throw error }
+      let fault = Fault(error)
+      guard fault.isOfEvent, let last = events.last else { throw error }
       try Task.checkCancellation()
       if events.count > 1 {
         let half = Array(events.prefix(events.count / 2))
         try await applyDividing(half, reached: half.last?.position.rawValue ?? reached)
         try await applyDividing(Array(events.dropFirst(half.count)), reached: reached)
       } else {
-        try await decide(on: last, problem, reached: reached)
+        try await decide(on: last, fault, reached: reached)
       }
     }
   }
 
   /// What becomes of an event that cannot be applied.
-  private func decide(on event: RecordedEvent, _ problem: String, reached: Int64) async throws {
+  private func decide(on event: RecordedEvent, _ fault: Fault, reached: Int64) async throws {
     let policy = target.definition.errorPolicy
-    var problem = problem
+    var fault = fault
     for attempt in 0..<policy.retries {
       try await Task.sleep(for: min(.milliseconds(100 << min(attempt, 7)), .seconds(10)))
       do {
         return try await commit([event], reached: reached)
       } catch {
-        guard case .event(let again) = Fault(error) else { throw error }
-        problem = again
+        fault = Fault(error)
+        guard fault.isOfEvent else { throw error }
       }
     }
+    let (problem, maySkip) = fault.verdict
     switch policy.end {
-    case .stop:
-      throw ProjectionFailure(
-        position: event.position, stream: event.stream.description, version: event.version, type: event.type,
-        problem: problem, at: .now)
+    case .stop,
+      .skip where !maySkip:
+      throw failure(at: event, problem)
     case .skip:
       try await withConnection { connection in
         try await connection.inTransaction { _ in
@@ -106,7 +128,7 @@ actor PartWriter {
     case .swift(let projection):
       try await withConnection { connection in
         try await connection.inTransaction { transaction in
-          if !events.isEmpty { try await projection.apply(target.batch(events), in: transaction) }
+          if !events.isEmpty { try await apply(projection, events, in: transaction) }
           try await connection.execute(target.queries.advance, advance(events.count, reached))
         }
       }
@@ -119,6 +141,21 @@ actor PartWriter {
       throw ProjectionError.codeMissing(name: target.build.name, kind: target.build.kind)
     }
     moved(to: reached)
+  }
+
+  /// The server ends a transaction in which code takes too long between two statements, and with it the connection: all
+  /// that is seen of that is that it is lost.
+  private func apply(
+    _ projection: any Projection, _ events: [RecordedEvent], in transaction: borrowing Transaction
+  ) async throws {
+    let start = ContinuousClock.now
+    do {
+      try await projection.apply(target.batch(events), in: transaction)
+    } catch let error as PostgreSQLError {
+      guard error.code == .connectionLost, start.duration(to: .now) >= BuildTarget.longestIdle else { throw error }
+      throw PostgreSQLError(
+        .server, "its code took longer than \(BuildTarget.longestIdle) between two statements", sqlState: "25P03")
+    }
   }
 
   /// All of it is sent before the first answer is awaited: one round trip.

@@ -18,7 +18,12 @@ package actor ChunkReader {
   private var source: Source
   private let mostEvents: Int
   private let admits: (@Sendable (RecordedEvent) -> Bool)?
+  /// Where a range ends, though the log goes on.
+  private let upTo: Position?
   private var isAtEnd = false
+  private var isPastEnd = false
+  /// Read already, and more than there is room for.
+  private var rest: [RecordedEvent] = []
 
   /// Payloads, in bytes: large events make small chunks.
   private static let mostBytes = 16 << 20
@@ -29,17 +34,22 @@ package actor ChunkReader {
     source = .log(LogFollower(log, after: position, filter))
     self.mostEvents = mostEvents
     admits = nil
+    upTo = nil
   }
 
   /// Reads a range to its end.
   ///
-  /// - Parameter admits: What else decides whether an event is part of it.
+  /// - Parameters:
+  ///   - upTo: The last position of the range: nothing is read behind the page that it is in.
+  ///   - admits: What else decides whether an event is part of it.
   package init(
-    _ events: EventSequence, mostEvents: Int, where admits: (@Sendable (RecordedEvent) -> Bool)? = nil
+    _ events: EventSequence, mostEvents: Int, upTo: Position? = nil,
+    where admits: (@Sendable (RecordedEvent) -> Bool)? = nil
   ) {
     source = .range(events.pages.makeAsyncIterator())
     self.mostEvents = mostEvents
     self.admits = admits
+    self.upTo = upTo
   }
 
   package func next() async throws -> Step {
@@ -48,8 +58,9 @@ package actor ChunkReader {
       try Task.checkCancellation()
     }
     isAtEnd = false
-    var chunk: [RecordedEvent] = []
-    var bytes = 0
+    var chunk = rest
+    rest = []
+    var bytes = chunk.reduce(0) { $0 + Self.size($1) }
     let start = ContinuousClock.now
     while chunk.count < mostEvents, bytes < Self.mostBytes, chunk.isEmpty || start.duration(to: .now) < Self.longest {
       guard var page = try await page() else {
@@ -57,22 +68,31 @@ package actor ChunkReader {
         return chunk.isEmpty ? .caughtUp : .events(chunk, isLast: true)
       }
       if let admits { page.removeAll { !admits($0) } }
-      for event in page {
-        if case .success(let payload) = event.payload { bytes += payload.bytes.count }
-      }
+      for event in page { bytes += Self.size(event) }
       chunk = chunk.isEmpty ? page : chunk + page
+    }
+    if chunk.count > mostEvents {
+      rest = Array(chunk[mostEvents...])
+      chunk.removeLast(rest.count)
     }
     return .events(chunk, isLast: false)
   }
 
+  private static func size(_ event: RecordedEvent) -> Int {
+    if case .success(let payload) = event.payload { payload.bytes.count } else { 0 }
+  }
+
   private func page() async throws -> [RecordedEvent]? {
+    if isPastEnd { return nil }
     switch source {
     case .log(let follower):
       if case .events(let page) = try await follower.next() { return page }
       return nil
     case .range(var iterator):
       defer { source = .range(iterator) }
-      return try await iterator.next()
+      let page = try await iterator.next()
+      if let upTo, let last = page?.last, last.position >= upTo { isPastEnd = true }
+      return page
     }
   }
 

@@ -69,7 +69,7 @@ public struct HistoryReplay: Sendable {
     progress: (Progress) async throws -> Void = { _ in }
   ) async throws -> Progress {
     let events = log.readAll(after: range.after, where: range.filter)
-    let reader = ChunkReader(events, mostEvents: max(batch, 1000)) { [range] in range.admits($0) }
+    let reader = ChunkReader(events, mostEvents: max(batch, 1000), upTo: range.upTo) { [range] in range.admits($0) }
     var done = Progress(position: range.after)
     let start = ContinuousClock.now
     var step = try await reader.next()
@@ -87,7 +87,6 @@ public struct HistoryReplay: Sendable {
         if let rate { try await Task.sleep(until: start + .seconds(Double(done.events) / Double(rate))) }
       }
       step = try await next
-      if let upTo = range.upTo, done.position >= upTo { break }
     }
     return done
   }

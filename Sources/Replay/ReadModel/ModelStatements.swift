@@ -26,13 +26,24 @@ package struct ModelStatements: Sendable {
     relation = EventRelation(elementType: UInt32(truncatingIfNeeded: type), codec: codec)
     statements = model.handlers.map { handler in
       handler.statements.map { sql in
-        let sql = ReadModel.SQL(text: text(sql.text), line: sql.line)
+        // Only there: what its author has written may hold the same characters, in a string.
+        let sql = ReadModel.SQL(
+          text: sql.text.replacing(
+            EventRelation.commonTableExpression, with: text(EventRelation.commonTableExpression), maxReplacements: 1),
+          line: sql.line)
         return (statement: Statement(sql.text), sql: sql)
       }
     }
   }
 
   // MARK: The session
+
+  /// Settings that decide what a value looks like as text, and which value a text is: the same events must make the same
+  /// rows for every role and in every database.
+  package static let deterministic = [
+    ("TimeZone", "UTC"), ("DateStyle", "ISO, MDY"), ("IntervalStyle", "postgres"), ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+  ]
 
   /// What statements run under: rows must follow from events alone, and payloads, which errors and slow statements may
   /// quote, are not for the server's log, where this role may say so.
@@ -41,7 +52,7 @@ package struct ModelStatements: Sendable {
   package static func settings(_ scope: String, searchPath: String) -> String {
     """
     SET \(scope) search_path TO \(searchPath);
-    SET \(scope) TimeZone TO 'UTC';
+    \(deterministic.map { "SET \(scope) \($0) TO '\($1)';" }.joined(separator: "\n"))
     SET \(scope) jit TO off;
     SET \(scope) client_min_messages TO error;
     SET \(scope) lock_timeout TO '5s';
@@ -115,11 +126,13 @@ package struct ModelStatements: Sendable {
   }
 
   /// Sends the statements that apply events, in their order.
-  package func send(_ encoded: Encoded, on connection: Connection) -> [Sent] {
+  package func send(
+    _ encoded: Encoded, on connection: Connection, timeout: Duration = ModelStatements.patience
+  ) -> [Sent] {
     encoded.sets.flatMap { set, parameters in
       statements[set.handler].map { statement, sql in
         Sent(
-          events: set.events, sql: sql, result: connection.send(statement, parameters, timeout: Self.patience))
+          events: set.events, sql: sql, result: connection.send(statement, parameters, timeout: timeout))
       }
     }
   }
@@ -163,7 +176,8 @@ package struct ModelStatements: Sendable {
         "; a cast or a computation does not fit the data of \(events.count == 1 ? "it" : "one of these events")"
     default: break
     }
-    return ReadModelError(.apply, file: model.file, line: line(of: error, in: sql) ?? sql.line, problem)
+    return ReadModelError(
+      .apply, file: model.file, line: line(of: error, in: sql) ?? sql.line, problem, sqlState: state)
   }
 
   private static func readOnly(_ error: PostgreSQLError, _ model: ReadModel, _ sql: ReadModel.SQL) -> ReadModelError {

@@ -16,8 +16,11 @@ public struct ReadModelError: Error, Sendable, Hashable, CustomStringConvertible
   /// From 1; `nil` where it is about the whole file.
   public let line: Int?
   public let problem: String
+  /// What PostgreSQL said, where a statement failed on events.
+  package let sqlState: String?
 
-  init(_ reason: Reason = .file, file: String, line: Int?, _ problem: String) {
+  init(_ reason: Reason = .file, file: String, line: Int?, _ problem: String, sqlState: String? = nil) {
+    self.sqlState = sqlState
     self.reason = reason
     self.file = file
     self.line = line

@@ -68,13 +68,20 @@ struct ReadModelParser {
     "read model", "version", "categories", "streams", "reads", "mode", "indexes", "on error", "ignore", "on", "on each",
   ]
 
+  /// What comments begin with, and is like a key without being meant for one.
+  private static let prose: Set<String> = ["code", "made", "model", "modes", "more", "move", "node", "ready"]
+
+  /// So many letters of a key may be wrong, and it is still recognised: of a short one, few.
+  private static func slips(in key: String) -> Int { key.count < 4 ? 0 : key.count == 4 ? 1 : 2 }
+
   /// `-- key: value`, where the key is one of ours, or so like one that it must be meant.
   private func directive(_ token: SQLLexer.Token) -> (key: String, value: String)? {
     let comment = string(token.range).dropFirst(2)
     guard let colon = comment.firstIndex(of: ":") else { return nil }
-    let key = comment[..<colon].split(separator: " ").joined(separator: " ")
+    let key = comment[..<colon].split(whereSeparator: \.isWhitespace).joined(separator: " ")
     let folded = key.lowercased()
-    guard Self.keys.contains(where: { Self.distance(folded, $0) <= ($0.count < 4 ? 0 : 2) }) else { return nil }
+    guard !Self.prose.contains(folded), Self.keys.contains(where: { Self.distance(folded, $0) <= Self.slips(in: $0) })
+    else { return nil }
     let value = comment[comment.index(after: colon)...]
     return (key, value.split(whereSeparator: \.isWhitespace).joined(separator: " "))
   }

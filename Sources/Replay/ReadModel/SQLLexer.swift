@@ -44,7 +44,7 @@ struct SQLLexer {
     let kind: Kind
     switch byte {
     case UInt8(ascii: "-") where peek(1) == UInt8(ascii: "-"):
-      while let byte = peek(), byte != UInt8(ascii: "\n") { advance() }
+      skipLine()
       kind = .lineComment
     case UInt8(ascii: "/") where peek(1) == UInt8(ascii: "*"):
       guard skipBlockComment() else { throw unended("comment", file, startLine) }
@@ -78,7 +78,9 @@ struct SQLLexer {
       // E'…' has escapes; B'…', X'…', N'…' and U&'…' end as plain strings do.
       if peek() == UInt8(ascii: "'"), index - start == 1 {
         let escapes = byte | 0x20 == UInt8(ascii: "e")
-        guard skipQuoted(UInt8(ascii: "'"), escapes: escapes) else { throw unended("string", file, startLine) }
+        repeat {
+          guard skipQuoted(UInt8(ascii: "'"), escapes: escapes) else { throw unended("string", file, startLine) }
+        } while escapes && skipToContinuation()
         kind = .string
       } else {
         kind = .word
@@ -99,6 +101,30 @@ struct SQLLexer {
   private mutating func advance() {
     if text[index] == UInt8(ascii: "\n") { line += 1 }
     index += 1
+  }
+
+  private mutating func skipLine() {
+    while let byte = peek(), !Self.isLineEnd(byte) { advance() }
+  }
+
+  /// A string goes on where another one begins on a later line, with nothing but comments between them; it has escapes as
+  /// its beginning has.
+  private mutating func skipToContinuation() -> Bool {
+    let before = (index, line)
+    var isLater = false
+    while let byte = peek() {
+      if Self.isSpace(byte) {
+        if Self.isLineEnd(byte) { isLater = true }
+        advance()
+      } else if byte == UInt8(ascii: "-"), peek(1) == UInt8(ascii: "-") {
+        skipLine()
+      } else {
+        break
+      }
+    }
+    if isLater, peek() == UInt8(ascii: "'") { return true }
+    (index, line) = before
+    return false
   }
 
   /// Comments can be nested.
@@ -155,6 +181,7 @@ struct SQLLexer {
   }
 
   private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
+  private static func isLineEnd(_ byte: UInt8) -> Bool { byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") }
   private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
   private static func isNameStart(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20) || byte == UInt8(ascii: "_") || byte >= 0x80

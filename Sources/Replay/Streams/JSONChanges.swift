@@ -11,9 +11,16 @@ package struct FieldChange: Sendable, Hashable {
 }
 
 package enum JSONChanges {
+  /// Where a state is something else than an object, it changes as a whole, under this name.
+  package static let whole = "state"
+
   /// What differs between two JSON objects. Objects are gone into; arrays are one value. First in the order of `after`,
   /// then what is gone.
   package static func between(_ before: [UInt8], _ after: [UInt8]) -> [FieldChange] {
+    let (old, new) = (JSONText.compacted(before), JSONText.compacted(after))
+    guard isObject(old), isObject(new) else {
+      return old == new ? [] : [FieldChange(field: whole, before: text(old), after: text(new))]
+    }
     var changes: [FieldChange] = []
     compare(before, after, path: "", &changes)
     return changes

@@ -121,6 +121,75 @@ extension CommandLineTests {
       #expect(try await database.column("SELECT count(*)::text FROM eventstore_views.skipping") == ["2"])
     }
 
+    @Test("what comes from data does not reach the terminal as it is: failures, skipped events, samples")
+    func printable() async throws {
+      let database = try TestDatabase.required
+      let esctl = try EsctlRunner(database)
+      defer { esctl.remove() }
+      let evil = "\u{202E}31m"
+      let output = try await esctl(
+        "append", "account-\(evil)", "--type", "made\(evil)", "--data", "{\"name\":\"\u{9B}\(evil)\"}")
+      #expect(output.status == 0, "\(output.standardError)")
+      let file = esctl.folder.appendingPathComponent("m.sql")
+      for (policy, name) in [("stop", "stopping"), ("skip", "skipping")] {
+        try """
+        -- read model: \(name)
+        -- version: 1
+        -- on error: \(policy)
+        CREATE TABLE \(name) (stream text PRIMARY KEY CHECK (stream = ''));
+        -- on: others
+        INSERT INTO \(name) SELECT stream FROM events;
+        """.write(to: file, atomically: true, encoding: .utf8)
+        _ = try await esctl("projections", "run", file.path, "--only", name, "--until-caught-up")
+      }
+      try """
+      -- read model: names
+      -- version: 1
+      CREATE TABLE names (stream text PRIMARY KEY, version bigint);
+      -- on: others
+      INSERT INTO names SELECT stream, version FROM events;
+      """.write(to: file, atomically: true, encoding: .utf8)
+      _ = try await esctl("projections", "run", file.path, "--only", "names", "--until-caught-up")
+      #expect(try await esctl("projections", "rebuild", "names").status == 0)
+      let build = try await database.number("SELECT max(build) FROM eventstore.projection_builds")
+      try await database.sql("UPDATE eventstore_names_\(build).names SET version = 7")
+      for arguments in [
+        ["status"], ["show", "stopping"], ["skipped", "list"], ["skipped", "show", "skipping", "1"],
+        ["compare", "names"],
+      ] {
+        let output = try await esctl(["projections"] + arguments)
+        #expect(output.standardOutput.contains("31m"), "\(arguments): \(output.standardOutput.debugDescription)")
+        let scalars = output.standardOutput.unicodeScalars
+        #expect(
+          scalars.allSatisfy {
+            $0 == "\n" || ($0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) && $0 != "\u{202E}")
+          },
+          "\(arguments): \(output.standardOutput.debugDescription)")
+      }
+    }
+
+    @Test("an event that two builds have skipped is found for both, also where a page of the list ends between them")
+    func skippedTwice() async throws {
+      let database = try TestDatabase.required
+      let esctl = try EsctlRunner(database)
+      defer { esctl.remove() }
+      try await append(esctl, 1, "5")
+      _ = try await esctl("projections", "run", first, "--until-caught-up")
+      #expect(try await esctl("projections", "rebuild", "balance").status == 0)
+      try await database.sql(
+        """
+        INSERT INTO eventstore.projection_skipped (build, position, stream, version, type, event_id, problem)
+        SELECT b.build, p.position, 'account-1', 1, 'PRIJEM', gen_random_uuid(), 'none'
+          FROM eventstore.projection_builds b, generate_series(1, 1100) AS p (position)
+         WHERE b.role = 'live' OR p.position > 1;
+        """)
+      // The page's 1000 end behind the first of the two at this position.
+      for position in [1, 500, 501, 502, 1100] {
+        let shown = try await esctl("projections", "skipped", "show", "balance", "\(position)", "--json")
+        #expect(try shown.lines.count == (position == 1 ? 1 : 2), "\(position): \(shown.standardError)")
+      }
+    }
+
     @Test("runners killed by SIGKILL, one after the other, and two at once: the model is what was appended")
     func killed() async throws {
       let database = try TestDatabase.required

@@ -55,6 +55,16 @@ struct FoldTests {
     }
   }
 
+  @Test("what an author writes in a string stays as it is, also what stands for the schema elsewhere")
+  func literals() async throws {
+    try await TestDatabase.required.withLog { log in
+      try await log.append([Samples.deposit("1")], to: "account-1", expecting: .noStream)
+      let handler = "-- on: deposited\nINSERT INTO balance SELECT stream, 1, ':\"schema\"' FROM events;"
+      let found = try await rows(Samples.balance(handler: handler), .all(until: nil), log)
+      #expect(found.count == 1 && found[0].contains(":\\\"schema\\\""), "\(found)")
+    }
+  }
+
   @Test("one statement for every type of a category")
   func others() async throws {
     let text = """

@@ -45,6 +45,30 @@ struct ReadModelFileTests {
     #expect(handlers == [nil, 0])
   }
 
+  @Test("a directive whose words a tab divides is one, and so is one behind a lone carriage return")
+  func whitespace() throws {
+    let model = try ReadModel(
+      "\(Samples.head)\n--\ton error:\tskip\n\(Samples.table)\n--\ton: deposited\n"
+        + "DELETE FROM balance USING events; -- of x\r-- on\teach: closed\nDELETE FROM balance USING events;",
+      file: "f.sql")
+    #expect(model.errorPolicy == .skip && model.types == ["closed", "deposited"])
+    #expect(model.handlers.map(\.isEach) == [false, true])
+  }
+
+  @Test("prose that begins with a word like a key is prose", arguments: ["TODO", "Note", "code", "more", "Model"])
+  func prose(word: String) throws {
+    let model = try ReadModel("\(Samples.balance())\n-- \(word): whatever", file: "f.sql")
+    #expect(!model.isInline)
+  }
+
+  @Test("a string with escapes has them to its end, also on the next line")
+  func continuedString() throws {
+    let statement = "DELETE FROM balance USING events WHERE stream = E'a' -- x\n  'b\\'; c' || 'd';"
+    let model = try ReadModel("\(Samples.head)\n\(Samples.table)\n-- on: x\n\(statement)", file: "f.sql")
+    #expect(model.handlers[0].statements.count == 1)
+    #expect(model.handlers[0].statements[0].text.hasSuffix("'b\\'; c' || 'd'"))
+  }
+
   struct Fault: Sendable, CustomTestStringConvertible {
     let text: String
     let line: Int?
@@ -60,6 +84,7 @@ struct ReadModelFileTests {
       Fault(text: "-- read model: a\n-- version: 0", line: 2, says: "a number from 1"),
       Fault(text: "-- read model: A-b", line: 1, says: "characters of a-z"),
       Fault(text: "-- read model: a\n-- verison: 1", line: 2, says: "is `-- version:` meant?"),
+      Fault(text: "-- read model: a\n-- version: 1\n-- mod: inline", line: 3, says: "is `-- mode:` meant?"),
       Fault(text: "\(Samples.head)\n\(Samples.table)\n-- On: x", line: 5, says: "is `-- on:` meant?"),
       Fault(text: "-- read model: a\n-- version: 1\n-- streams: apart", line: 3, says: "`independent` or `ordered`"),
       Fault(text: "-- read model: a\n-- version: 1", line: nil, says: "creates no table"),

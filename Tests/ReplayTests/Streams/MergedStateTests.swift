@@ -48,6 +48,14 @@ struct MergedStateTests {
         FieldChange(field: "g", before: nil, after: "\"h\""), FieldChange(field: "e", before: "true", after: nil),
       ])
   }
+
+  @Test("a state that is no object changes as a whole", arguments: [("1", "2"), ("{}", "[1]"), ("[1]", "{\"a\":1}")])
+  func changesOfOthers(before: String, after: String) {
+    #expect(
+      JSONChanges.between(Array(before.utf8), Array(after.utf8))
+        == [FieldChange(field: "state", before: before, after: after)])
+    #expect(JSONChanges.between(Array(before.utf8), Array(" \(before) ".utf8)).isEmpty)
+  }
 }
 
 extension Array {

@@ -45,7 +45,7 @@ func warnOfUnknownTypes(_ model: ReadModel, _ log: PostgreSQLEventLog, _ store: 
   for unknown in try await model.unknownTypes(in: log) {
     let meant = unknown.nearest.map { "; is \($0) meant?" } ?? ""
     store.notice(
-      "warning: \(model.file): no event of type \(unknown.type) was found in the log\(meant)")
+      TextWidth.printable("warning: \(model.file): no event of type \(unknown.type) was found in the log\(meant)"))
   }
 }
 
@@ -161,11 +161,11 @@ struct ProjectionsShow: AsyncParsableCommand {
         }
         if index > 0 { output.line("") }
         output.line(output.terminal.styled("\(build.name) version \(build.version), \(build.role.rawValue)", .bold))
-        output.line("state     \(build.state.rawValue)\(build.process.map { " in \($0)" } ?? "")")
-        if let failure = build.failure { output.line("stopped   \(failure)") }
+        output.printable("state     \(build.state.rawValue)\(build.process.map { " in \($0)" } ?? "")")
+        if let failure = build.failure { output.printable("stopped   \(failure)") }
         output.line("position  \(build.position) of \(line.lag.end), \(line.behind) events behind, lag \(line.seconds)")
         output.line("applied   \(Quantity.count(build.applied)) events")
-        output.line("made of   \(build.origin)\(build.kind == .sql ? " (print it with --source)" : "")")
+        output.printable("made of   \(build.origin)\(build.kind == .sql ? " (print it with --source)" : "")")
         if let tables { output.line("tables    \(tables)") }
         if let views { output.line("read it   \(views)") }
         output.line("built     \(Timestamp.text(build.createdAt))")

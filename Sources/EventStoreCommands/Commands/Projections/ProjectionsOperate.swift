@@ -242,10 +242,13 @@ struct SkippedArgument: ParsableArguments {
     var events: [SkippedEvent] = []
     var last = Position.start
     while true {
-      let page = try await catalog.skipped(of: name, after: last, limit: 1000)
+      var page = try await catalog.skipped(of: name, after: last, limit: 1000)
+      let end = page.count == 1000 ? page.last?.position : nil
+      // Several builds may have skipped the last one, and the page have room for one of them: it comes with the next page.
+      if let end { page.removeAll { $0.position == end } }
       events += page.filter { position == nil || $0.position == position }
-      guard page.count == 1000, let end = page.last else { break }
-      last = end.position
+      guard end != nil, let before = page.last else { break }
+      last = before.position
     }
     if let position, events.isEmpty {
       throw CommandFailure(.notFound, "notFound", "projection \(name) has not skipped an event at position \(position)")
@@ -284,15 +287,15 @@ struct SkippedShow: AsyncParsableCommand {
           }
           output.line(.object(members))
         } else {
-          output.line(
+          output.printable(
             "\(event.type), \(event.stream) version \(event.version), position \(event.position), \(event.role.rawValue) build"
           )
           output.line("skipped  \(Timestamp.text(event.at))")
-          output.line("problem  \(event.problem)")
+          output.printable("problem  \(event.problem)")
           if let recorded, case .success(let payload) = recorded.payload, payload.content == .json {
-            output.line("data     \(String(decoding: payload.bytes, as: UTF8.self))")
+            output.printable("data     \(String(decoding: payload.bytes, as: UTF8.self))")
           } else if let recorded, case .failure(let error) = recorded.payload {
-            output.line("data     \(error)")
+            output.printable("data     \(error)")
           }
         }
       }
@@ -340,7 +343,7 @@ struct SkippedRetry: AsyncParsableCommand {
           throw CancellationError()
         } catch {
           failed += 1
-          store.notice("position \(event.position): \(CommandFailure(error))")
+          store.notice(TextWidth.printable("position \(event.position): \(CommandFailure(error))"))
         }
       }
       let output = StandardOutput()

@@ -124,15 +124,15 @@ struct ProjectionsCompare: AsyncParsableCommand {
     output.line(
       "\(name): live version \(result.liveVersion), \(other) version \(result.newVersion), both at position \(result.position)"
     )
-    for table in result.tablesOnlyInLive { output.line("table \(table): only in live") }
-    for table in result.tablesOnlyInNew { output.line("table \(table): only in \(other)") }
+    for table in result.tablesOnlyInLive { output.printable("table \(table): only in live") }
+    for table in result.tablesOnlyInNew { output.printable("table \(table): only in \(other)") }
     for table in result.tables {
       output.line(
         "table \(table.table): \(Quantity.count(table.rowsInLive)) rows live, \(Quantity.count(table.rowsInNew)) \(other)"
       )
-      for column in table.columnsOnlyInLive { output.line("  column \(column): only in live") }
-      for column in table.columnsOnlyInNew { output.line("  column \(column): only in \(other)") }
-      for column in table.columnsOfOtherType { output.line("  column \(column) (compared as text)") }
+      for column in table.columnsOnlyInLive { output.printable("  column \(column): only in live") }
+      for column in table.columnsOnlyInNew { output.printable("  column \(column): only in \(other)") }
+      for column in table.columnsOfOtherType { output.printable("  column \(column) (compared as text)") }
       if table.hasSameRows {
         output.line("  rows: the same in the columns that both have")
         continue
@@ -142,8 +142,8 @@ struct ProjectionsCompare: AsyncParsableCommand {
         "  rows only in live: \(Quantity.count(table.rowsOnlyInLive)), only in \(other): \(Quantity.count(table.rowsOnlyInNew)), "
           + "that differ: \(Quantity.count(table.rowsThatDiffer))")
       for sample in table.samples {
-        if let live = sample.live { output.line("  \(output.terminal.styled("- \(live)", .red))") }
-        if let new = sample.new { output.line("  \(output.terminal.styled("+ \(new)", .green))") }
+        if let live = sample.live { output.printable("  - \(live)", .red) }
+        if let new = sample.new { output.printable("  + \(new)", .green) }
       }
     }
     output.line(result.isSame ? "nothing differs" : "they differ")

@@ -133,7 +133,7 @@ struct ProjectionsRun: AsyncParsableCommand {
           output.line(line.json)
         } else {
           let detail = build.failure.map { ": \($0)" } ?? " at position \(build.position)"
-          output.line(
+          output.printable(
             "\(build.name) version \(build.version) (\(build.role.rawValue)) \(build.state.rawValue)\(detail)")
         }
         output.flush()
@@ -212,8 +212,7 @@ struct ProjectionsStatus: AsyncParsableCommand {
       output.text(table.text(for: output.terminal))
       for line in lines {
         if let failure = line.build.failure {
-          output.line(
-            output.terminal.styled("\(line.build.name) version \(line.build.version) has stopped: \(failure)", .red))
+          output.printable("\(line.build.name) version \(line.build.version) has stopped: \(failure)", .red)
           output.line("  mend the cause, then: esctl projections resume \(line.build.name)")
         } else if line.build.state == .idle, line.lag.events > 0 {
           output.line(
