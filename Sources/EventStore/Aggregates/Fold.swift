@@ -37,8 +37,13 @@ package struct AggregateFold<A: Aggregate>: Fold {
   package init(_ codec: EventCodec) {
     self.codec = codec
     ignoredTypes = A.ignoredEventTypes
+    // Two aggregates of one category may look alike; and what becomes of which events is part of what a state means.
+    let inputs =
+      ["\(A.self)"] + A.Event.CodingKeys.allCases.map { "\($0.rawValue) \(A.Event.schemaVersion(of: $0))" }.sorted()
+      + ["ignored"] + ignoredTypes.sorted() + ["upcast"] + codec.upcasterNames
     shape = SnapshotShape(
-      stateType: A.category, schemaVersion: A.schemaVersion, fingerprint: StateShape.fingerprint(of: A.self))
+      stateType: A.category, schemaVersion: A.schemaVersion,
+      fingerprint: StateShape.fingerprint(of: A.self, inputs: inputs))
   }
 
   package var snapshotPolicy: SnapshotPolicy<A> { A.snapshotPolicy }

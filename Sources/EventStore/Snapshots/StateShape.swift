@@ -4,9 +4,10 @@ internal import Synchronization
 /// The shape of a state type: the names and types of its stored properties and of its enums' cases, all the way down.
 /// Two programs whose shapes differ do not read each other's snapshots, whatever version they declare.
 ///
-/// Swift's own names of structs and enums are not part of it: renaming a type changes no stored byte. Types of the
-/// standard library and Foundation count by their names, not by what they are made of, and so do classes. What is not seen
-/// here, such as a coding key that was renamed, is mostly found when a snapshot is read: it must encode to what it was.
+/// Swift's own names of types are not part of it: renaming one changes no stored byte. Types of the
+/// standard library and Foundation count by their names, not by what they are made of, and so do generic classes. What is
+/// not seen here, such as a coding key that was renamed, is mostly found when a snapshot is read: it must encode to what it
+/// was. (Not where two keys of one type have changed places.)
 ///
 /// Fields are read from the type's metadata, as `Mirror` does, but without a value: an empty array has a shape too.
 /// Layout: docs/ABI/TypeMetadata.rst of the Swift project; where a program was built without reflection metadata
@@ -18,6 +19,11 @@ package enum StateShape {
     let fingerprint = fingerprint(ofText: text(of: type))
     known.withLock { $0[ObjectIdentifier(type)] = fingerprint }
     return fingerprint
+  }
+
+  /// As ``fingerprint(of:)``, of what the states are made from, too.
+  package static func fingerprint(of type: Any.Type, inputs: [String]) -> [UInt8] {
+    Array(sha256(fingerprint(of: type) + Array(inputs.joined(separator: "\n").utf8)).prefix(16))
   }
 
   /// Of the types of this process, which do not change.
@@ -102,7 +108,11 @@ private struct ShapeWriter {
       text += name
       return
     }
-    text += fields.isEnum ? "enum\(rawValues(of: type)){" : "{"
+    text += fields.isEnum ? "enum\(rawValues(of: type, fields)){" : "{"
+    if let superclass = fields.superclass {
+      append(superclass)
+      text += ";"
+    }
     // The order of cases numbers them; that of properties means nothing.
     for field in fields.isEnum ? fields.fields : fields.fields.sorted(by: { $0.name < $1.name }) {
       text += field.name + ":"
@@ -113,13 +123,23 @@ private struct ShapeWriter {
   }
 }
 
-/// The raw values of an enum that can list its cases.
-private func rawValues(of type: Any.Type) -> String {
-  func list<T: RawRepresentable & CaseIterable>(_ type: T.Type) -> String {
-    "[" + type.allCases.map { "\($0.rawValue)" }.joined(separator: ",") + "]"
+/// The raw values of an enum's cases, in their order.
+private func rawValues(of type: Any.Type, _ cases: FieldList) -> String {
+  func list<T: RawRepresentable>(_ type: T.Type) -> String {
+    // The value of an enum without payloads is the number of its case: one byte up to 256 cases, none for a single one.
+    let size = MemoryLayout<T>.size
+    guard cases.fields.allSatisfy(\.isEmpty), size == (cases.fields.count > 1 ? 1 : 0) else { return "" }
+    let values = cases.fields.indices.map { index in
+      withUnsafeTemporaryAllocation(of: T.self, capacity: 1) { value in
+        let bytes = UnsafeMutableRawBufferPointer(value)
+        if size == 1 { bytes[0] = UInt8(index) }
+        return "\(value[0].rawValue)"
+      }
+    }
+    return "[" + values.joined(separator: ",") + "]"
   }
-  guard let listed = type as? any (RawRepresentable & CaseIterable).Type else { return "" }
-  return list(listed)
+  guard let raw = type as? any RawRepresentable.Type else { return "" }
+  return list(raw)
 }
 
 /// What a tuple, such as the values of an enum's case, is made of; `nil` for other types.
@@ -138,28 +158,48 @@ private func tupleElements(of type: Any.Type) -> [(label: String, type: Any.Type
   }
 }
 
-/// The stored properties of a struct, or the cases of an enum, from its metadata.
+/// The stored properties of a struct or a class, or the cases of an enum, from its metadata.
 private struct FieldList {
   struct Field {
     let name: String
     /// `nil` for a case without a payload, and for a type that the runtime does not find.
     let type: Any.Type?
+    /// A case without a payload.
+    let isEmpty: Bool
   }
   private(set) var fields: [Field] = []
   let isEnum: Bool
+  private(set) var superclass: Any.Type?
 
   private static let structKind = 0x200
   private static let enumKind = 0x201
+  /// Greater ones are pointers, of classes that Objective-C knows too.
+  private static let lastKind = 0x7FF
+  /// In the metadata of a class, after kind, superclass, three words of Objective-C's where that is, and 24 bytes of sizes.
+  #if canImport(ObjectiveC)
+    private static let classDescriptor = 64
+  #else
+    private static let classDescriptor = 40
+  #endif
 
   /// - Returns: `nil` for other kinds of types, or where the program has no reflection metadata.
   init?(of type: Any.Type) {
     // The metadata of structs and enums: word 0 its kind, word 1 its descriptor, then the generic arguments.
     let metadata = unsafeBitCast(type, to: UnsafeRawPointer.self)
     let kind = metadata.load(as: Int.self)
-    guard kind == Self.structKind || kind == Self.enumKind else { return nil }
+    let isClass = kind == 0 || kind > Self.lastKind
+    guard kind == Self.structKind || kind == Self.enumKind || isClass else { return nil }
     isEnum = kind == Self.enumKind
     let word = MemoryLayout<UnsafeRawPointer>.size
-    let descriptor = metadata.load(fromByteOffset: word, as: UnsafeRawPointer.self)
+    guard
+      let descriptor = metadata.load(
+        fromByteOffset: isClass ? Self.classDescriptor : word, as: UnsafeRawPointer?.self)
+    else { return nil }
+    if isClass {
+      // Where the arguments of a generic one are depends on its superclasses.
+      guard !String(reflecting: type).contains("<") else { return nil }
+      superclass = (type as? AnyClass).flatMap { _getSuperclass($0) }
+    }
     // Flags, parent, name, access function, fields: 4 bytes each, pointers relative to where they stand.
     guard let list = Self.relative(descriptor + 16) else { return nil }
     // Type name, superclass, kind and size of a record, count; then the records: flags, type name, field name.
@@ -171,9 +211,12 @@ private struct FieldList {
       let type = Self.relative(record + 4).flatMap { mangled in
         _getTypeByMangledNameInContext(
           mangled.assumingMemoryBound(to: UInt8.self), Self.length(ofMangledName: mangled),
-          genericContext: descriptor, genericArguments: metadata + 2 * word)
+          genericContext: descriptor, genericArguments: isClass ? nil : metadata + 2 * word)
       }
-      fields.append(Field(name: String(cString: name.assumingMemoryBound(to: CChar.self)), type: type))
+      fields.append(
+        Field(
+          name: String(cString: name.assumingMemoryBound(to: CChar.self)), type: type,
+          isEmpty: Self.relative(record + 4) == nil))
     }
   }
 

@@ -127,29 +127,56 @@ struct SnapshotTests {
   // MARK: Shapes
 
   /// Other coding keys for the same properties: the shape is the same, what is read is not.
-  struct RenamedAccount: Aggregate, Equatable {
+  enum Renamed {
+    struct Account: Aggregate, Equatable {
+      static let category = "account"
+      var owner: String?
+      var balance: Decimal = 0
+      var isClosed = false
+      var notes: [String: Int] = [:]
+      enum CodingKeys: String, CodingKey { case owner = "holder", balance, isClosed, notes }
+
+      mutating func apply(_ event: AccountEvent) {
+        if case .renamed(let name) = event { owner = name.first }
+      }
+    }
+  }
+
+  /// Another aggregate of the same category, whose states look like the first one's.
+  struct Visits: Aggregate, Equatable {
     static let category = "account"
+    static let ignoredEventTypes: Set<String> = []
     var owner: String?
     var balance: Decimal = 0
     var isClosed = false
     var notes: [String: Int] = [:]
-    enum CodingKeys: String, CodingKey { case owner = "holder", balance, isClosed, notes }
 
-    mutating func apply(_ event: AccountEvent) {
-      if case .renamed(let name) = event { owner = name.first }
+    mutating func apply(_ event: AccountEvent) { balance += 1 }
+  }
+
+  @Test("what a state is made from, and by whom, is part of its snapshot's shape")
+  func otherAggregate() async throws {
+    var upcasting = EventCodec()
+    upcasting.upcast("account.opened", from: 1) { $0 }
+    #expect(AggregateFold<Visits>(EventCodec()).shape != AggregateFold<Account>(EventCodec()).shape)
+    #expect(AggregateFold<Account>(upcasting).shape != AggregateFold<Account>(EventCodec()).shape)
+    try await TestDatabase.required.withLog { log in
+      try await log.append(try Self.events(50), to: "account-1", expecting: .noStream)
+      try await keep("account-1", log, at: 40)
+      #expect(try await AggregateStore(log).load(Visits.self, "1").balance == 50)
     }
   }
 
   @Test("a snapshot whose keys were renamed is noticed, though its shape is the same")
   func renamedKeys() async throws {
     let codec = EventCodec()
-    #expect(AggregateFold<RenamedAccount>(codec).shape == AggregateFold<Account>(codec).shape)
+    #expect(AggregateFold<Renamed.Account>(codec).shape == AggregateFold<Account>(codec).shape)
     try await TestDatabase.required.withLog { log in
       try await log.append(try Self.events(50), to: "account-1", expecting: .noStream)
       try await keep("account-1", log, at: 40)
-      let full = try await AggregateStore(log, usesSnapshots: false).load(RenamedAccount.self, "1")
+      let full = try await AggregateStore(log, usesSnapshots: false).load(Renamed.Account.self, "1")
       #expect(full.owner != nil)
-      #expect(try await AggregateStore(log).load(RenamedAccount.self, "1").state == full.state)
+      #expect(try await AggregateStore(log).load(Renamed.Account.self, "1").state == full.state)
     }
   }
 

@@ -23,7 +23,13 @@ struct StateShapeTests {
   struct OtherTypeInner: Codable { var a: Int; var b: Int? }
   struct Outer<I: Codable>: Codable { var list: [I]; var map: [String: I]; var one: I? }
   struct Box<K: Codable>: Codable { var content: K; var at: Date }
-  final class Node: Codable { var next: Node? }
+  class Node: Codable { var next: Node? }
+  final class MoreNode: Codable { var next: MoreNode?; var name: String? }
+  final class Derived: Node { var more = 0 }
+  enum Alone: Int, Codable { case only = 7 }
+  enum Level: Int, Codable { case low = 1, mid, high }
+  enum OtherLevel: Int, Codable { case low, mid, high }
+  enum SwappedKind: String, Codable { case small = "large", large = "small" }
   struct Tree: Codable { var children: [Tree]; var value: Decimal }
 
   private func same(_ left: Any.Type, _ right: Any.Type) -> Bool {
@@ -55,8 +61,15 @@ struct StateShapeTests {
     #expect(!same(Payload.self, OtherPayload.self))
     #expect(!same(Box<Kind>.self, Box<OtherKind>.self))
     #expect(!same(Tier.self, ReorderedTier.self) && !same(Tier.self, RevaluedTier.self))
+    #expect(!same(Level.self, OtherLevel.self) && !same(Kind.self, SwappedKind.self))
     #expect(!same(Phase.self, OtherPhase.self))
     #expect(!same(CollectionOfOne<Box<Kind>>.self, CollectionOfOne<Box<OtherKind>>.self))
+  }
+
+  @Test("what a class holds counts, and what its superclass does")
+  func classes() {
+    #expect(!same(Node.self, MoreNode.self) && !same(Node.self, Derived.self))
+    #expect(!same([Node].self, [MoreNode].self))
   }
 
   @Test("it is written the same in every process, and recursion ends")
@@ -64,8 +77,10 @@ struct StateShapeTests {
     #expect(StateShape.text(of: Inner.self) == "{a:Int;b:?<String,>;}")
     #expect(StateShape.text(of: Payload.self) == "enum{number:Int;named:(name:String,);none:;}")
     #expect(StateShape.text(of: Tree.self) == "{children:[]<^0,>;value:Decimal;}")
-    #expect(StateShape.text(of: Box<Kind>.self) == "{at:Date;content:enum{small:;large:;};}")
-    #expect(StateShape.text(of: Node.self).hasSuffix("Node"))
+    #expect(StateShape.text(of: Box<Kind>.self) == "{at:Date;content:enum[small,large]{small:;large:;};}")
+    #expect(StateShape.text(of: Node.self) == "{next:?<^0,>;}")
+    #expect(StateShape.text(of: Derived.self) == "{{next:?<^1,>;};more:Int;}")
+    #expect(StateShape.text(of: Alone.self) == "enum[7]{only:;}")
     #expect(!StateShape.text(of: HasHidden.self).contains("$"))
     #expect(StateShape.fingerprint(of: Tree.self).count == 16)
   }
