@@ -105,24 +105,27 @@ public struct InlineLog: TransactionalEventLog {
   private func appendInline(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended] {
     let deadline = ContinuousClock.now + log.configuration.appendPatience
     var pause = Duration.milliseconds(20)
+    /// A try whose COMMIT, perhaps, was sent: until the log says what became of it, later failures say nothing of it.
+    var lost: PostgreSQLError?
+    func orUnknown(_ error: AppendError) -> AppendError { lost.map { .outcomeUnknown($0) } ?? error }
     while true {
       do {
         return try await log.withTransaction { transaction in try await appendOnce(appends, in: transaction) }
       } catch let error as AppendError {
         switch error {
         case .unavailable, .outcomeUnknown: break
+        case .database, .cancelled: throw orUnknown(error)
         default: throw error
         }
-        guard ContinuousClock.now + pause < deadline, !Task.isCancelled else { throw error }
+        guard ContinuousClock.now + pause < deadline, !Task.isCancelled else { throw orUnknown(error) }
       } catch let error as PostgreSQLError {
         if error.code == .cancelled { throw .outcomeUnknown(error) }
+        if error.code == .connectionLost { lost = lost ?? error }
         let isTransient = error.isUnavailable || ["40001", "40P01", "55P03"].contains(error.sqlState)
-        guard isTransient else { throw .database(error) }
-        guard ContinuousClock.now + pause < deadline, !Task.isCancelled else {
-          throw error.code == .connectionLost ? .outcomeUnknown(error) : .unavailable(error)
-        }
+        guard isTransient else { throw orUnknown(error.code == .closed ? .unavailable(error) : .database(error)) }
+        guard ContinuousClock.now + pause < deadline, !Task.isCancelled else { throw orUnknown(.unavailable(error)) }
       } catch is CancellationError {
-        throw .cancelled
+        throw orUnknown(.cancelled)
       } catch {
         throw .invalid("\(error)")
       }

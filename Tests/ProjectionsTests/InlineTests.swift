@@ -432,6 +432,39 @@ struct InlineTests {
     }
   }
 
+  @Test("a COMMIT whose answer was lost leaves the outcome unknown, whatever fails afterwards")
+  func lostCommit() async throws {
+    let database = try TestDatabase.required
+    try await withInline { log, inline, catalog in
+      let tables = try await catalog.builds()[0].tableSchema(of: "eventstore")
+      try await database.sql(
+        """
+        CREATE SEQUENCE public.tries;
+        CREATE FUNCTION public.at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF nextval('public.tries') = 1 THEN PERFORM pg_sleep(60); END IF;
+          RAISE EXCEPTION 'not this time';
+        END $$;
+        CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT OR UPDATE ON \(tables).balance
+          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.at_commit();
+        """)
+      let append = Task { try await inline.append([Model.deposit(1)], to: "account-1", expecting: .noStream) }
+      try await eventually("commits") {
+        try await database.number(
+          """
+          SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+           WHERE datname = current_database() AND wait_event = 'PgSleep'
+          """) == 1
+      }
+      let error = await #expect(throws: AppendError.self) { try await append.value }
+      guard case .outcomeUnknown? = error else {
+        Issue.record("\(String(describing: error))")
+        return
+      }
+      #expect(try await log.version(of: "account-1") == nil)
+    }
+  }
+
   @Test("in Swift code; without that code an append is refused")
   func inCode() async throws {
     struct Counts: Projection {
