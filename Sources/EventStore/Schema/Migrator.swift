@@ -70,6 +70,10 @@ public struct Migrator: Sendable {
     }
   }
 
+  /// Raised with each change of functions or privileges, so that an older binary does not put its own in their place. A test
+  /// holds to it.
+  package static let contentsVersion = 2
+
   /// SHA-256, in hexadecimal digits, of everything that this binary makes in a store.
   package static let digestOfContents: String = {
     let text = (SQL.migrations + SQL.functions + SQL.privileges).map(\.text).joined()
@@ -78,7 +82,12 @@ public struct Migrator: Sendable {
 
   /// What stands as the schema's comment once everything of this binary is in it.
   private static let contents =
-    "eventstore, migration \(known.last?.number ?? 0), contents \(digestOfContents)"
+    "eventstore, migration \(known.last?.number ?? 0), version \(contentsVersion), contents \(digestOfContents)"
+
+  /// The version of what a schema's comment says to be in it; 0 where it does not say.
+  private static func contentsVersion(of comment: String) -> Int {
+    comment.firstMatch(of: #/^eventstore, .*version (\d+), contents /#).flatMap { Int($0.1) } ?? 0
+  }
 
   private static let comment = Statement(
     "SELECT obj_description(to_regnamespace(quote_ident($1))::oid, 'pg_namespace')")
@@ -98,6 +107,11 @@ public struct Migrator: Sendable {
       }
       let expected = try await connection.execute(Self.digest, Parameters(file.text))
       guard expected.text(0, 0) == digest else { throw MigrationError.changed(name: file.name) }
+    }
+    let comment = try await connection.execute(Self.comment, Parameters(schema.name))
+    let found = comment.isNull(0, 0) ? 0 : Self.contentsVersion(of: comment.text(0, 0))
+    guard found <= Self.contentsVersion else {
+      throw MigrationError.newerFunctions(found: found, known: Self.contentsVersion)
     }
     var done: [Migration] = []
     for file in SQL.migrations where applied[Self.number(of: file.name)] == nil && Self.number(of: file.name) <= last {
@@ -166,6 +180,8 @@ public struct Migrator: Sendable {
 public enum MigrationError: Error, Sendable, CustomStringConvertible {
   /// The database was migrated by a newer binary. Nothing was changed.
   case newer(found: Int, known: Int)
+  /// A newer binary has made its functions and privileges there. Nothing was changed.
+  case newerFunctions(found: Int, known: Int)
   /// A migration that was applied had another text: this is another program's schema, or a migration was edited.
   case changed(name: String)
   case database(PostgreSQLError)
@@ -174,6 +190,9 @@ public enum MigrationError: Error, Sendable, CustomStringConvertible {
     switch self {
     case .newer(let found, let known):
       "the database is at migration \(found), but this binary knows only \(known): use a newer binary; nothing was changed"
+    case .newerFunctions(let found, let known):
+      "the database has version \(found) of the store's functions and privileges, and this binary only version \(known): "
+        + "use a newer binary; nothing was changed"
     case .changed(let name):
       "migration \(name) was applied with another text than this binary has: the schema is not this program's, or a "
         + "released migration was edited; nothing was changed"

@@ -74,6 +74,35 @@ struct MigrationTests {
     }
   }
 
+  @Test("functions of a newer binary are left alone")
+  func newerFunctions() async throws {
+    let database = try TestDatabase.required
+    let migrator = Migrator(ConnectionConfiguration(database.connectionString))
+    try await database.sql(
+      """
+      COMMENT ON SCHEMA eventstore IS 'eventstore, migration 10, version 9999, contents x';
+      CREATE OR REPLACE FUNCTION eventstore.horizon() RETURNS bigint LANGUAGE sql AS 'SELECT 42::bigint';
+      """)
+    for migrate in [migrator.migrateIfNeeded, migrator.upgradeIfNeeded, { try await migrator.migrate() }] {
+      let error = await #expect(throws: MigrationError.self) { try await migrate() }
+      guard case .newerFunctions(found: 9999, known: Migrator.contentsVersion)? = error else {
+        Issue.record("\(String(describing: error))")
+        continue
+      }
+    }
+    #expect(try await database.number("SELECT eventstore.horizon()") == 42)
+    // An older one's are replaced.
+    try await database.sql("COMMENT ON SCHEMA eventstore IS 'eventstore, migration 10, contents x'")
+    try await migrator.migrateIfNeeded()
+    #expect(try await database.number("SELECT eventstore.horizon()") == 0)
+  }
+
+  @Test("functions and privileges do not change without a new version of them")
+  func contentsVersion() {
+    #expect(Migrator.contentsVersion == 2)
+    #expect(Migrator.digestOfContents == "")
+  }
+
   @Test("a migration that was applied with another text is found out")
   func changed() async throws {
     let database = try TestDatabase.required
