@@ -74,9 +74,9 @@ public enum PartitionKey: Sendable, Hashable {
     case .stream: return (event.stream.description, event.shard)
     case .metadata(let field):
       guard let value = event.metadata[field] else { return (event.stream.description, event.shard) }
-      // What a row cannot hold, or an index, is known by its digest.
+      // What a row cannot hold, or an index, is known by its digest; and what would be taken for a name with a lane.
       let name =
-        value.utf8.count <= 600 && !value.utf8.contains(0)
+        value.utf8.count <= 600 && !value.utf8.contains { $0 == 0 || $0 == CursorRules.laneSeparator }
         ? value : UUID.v8(digestOf: Array(value.utf8)).uuidString.lowercased()
       return (name, ShardSet.shard(of: name))
     case .none: return (event.position.description, event.shard)
