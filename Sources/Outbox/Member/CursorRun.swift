@@ -193,7 +193,7 @@ final class CursorRun: Sendable {
       _ = try await self.restoreSingles()
       let open = try await self.log.events(at: self.claim.place.open.map { Position($0) })
       self.state.withLock { state in
-        for key in keys { state.restore(key, backlog: backlogs[key.key] ?? [], now: Self.now) }
+        for key in keys { state.restore(key, backlog: backlogs[ExactName(key.key)] ?? [], now: Self.now) }
         state.admit(open, areReopened: true, key: self.key)
       }
     }
@@ -245,22 +245,23 @@ final class CursorRun: Sendable {
   }
 
   /// Where the events are that keys have to catch up with.
-  func backlogs(of keys: [KeyRow]) async throws -> [String: [Int64]] {
+  func backlogs(of keys: [KeyRow]) async throws -> [ExactName: [Int64]] {
     guard let first = keys.map(\.position).min() else { return [:] }
     let place = claim.place
     func reached(_ shard: UInt8) -> Int64 {
       place.floors.isEmpty ? place.position : max(place.position, place.floors[Int(shard)])
     }
     let end = max(place.position, place.floors.max() ?? 0)
-    let known = Dictionary(keys.map { ($0.key, $0) }, uniquingKeysWith: { $1 })
-    var backlogs: [String: [Int64]] = [:]
+    let known = Dictionary(keys.map { (ExactName($0.key), $0) }, uniquingKeysWith: { $1 })
+    var backlogs: [ExactName: [Int64]] = [:]
     func add(_ name: String, _ position: Int64) {
+      let name = ExactName(name)
       guard let key = known[name], position > key.position, position <= reached(key.shard) else { return }
       backlogs[name, default: []].append(position)
     }
     let filter = group.filter
     if case .stream = group.key {
-      let streams = Set(keys.map { CursorRules.key(of: $0.key) }).sorted()
+      let streams = Set(keys.map { ExactName(CursorRules.key(of: $0.key)) }).map(\.text)
       let rows = try await log.pool.execute(queries.backlog, Parameters(BinaryArray(streams), first, end))
       for row in rows.indices {
         let metadata = rows.isNull(row, 3) ? Metadata() : Metadata(trusted: rows.byteArray(row, 3))
