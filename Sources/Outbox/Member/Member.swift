@@ -44,6 +44,8 @@ final class Member: Sendable {
   /// … and here.
   let beats = Hints()
   let meter = Meter()
+  /// Of handlers in transactions.
+  let refused = RefusedCommits()
   /// `nil`: as many as there are workers.
   let slots: Slots?
 
