@@ -109,16 +109,24 @@ extension CursorRun {
     do {
       if let changes { try await write(changes, on: lease.connection) }
     } catch {
-      // To be written with what comes next; twice is once.
+      request?.continuation.resume(throwing: error)
+      // The server may have it still to do: after what is written next it would undo that. At a new epoch it is refused.
+      if Self.isUnknown(error) { throw Loss.lost }
+      // To be written with what comes next.
       if let changes { state.withLock { $0.putBack(changes) } }
       if !found.wanted.isEmpty { state.withLock { $0.wantAgain(found.wanted) } }
-      request?.continuation.resume(throwing: error)
       if (error as? PostgreSQLError)?.sqlState == "ESO01" { throw Loss.lost }
       throw error
     }
     if let request { try await give(request) }
     found.wasWritten = changes != nil
     return found
+  }
+
+  /// Whether what was sent may take effect yet.
+  private static func isUnknown(_ error: any Error) -> Bool {
+    guard let code = (error as? PostgreSQLError)?.code else { return false }
+    return code == .connectionLost || code == .timeout
   }
 
   /// What was finished after it had been cancelled.
