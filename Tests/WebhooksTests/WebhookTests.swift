@@ -184,4 +184,16 @@ struct WebhookTests {
     #expect(TraceParent.isValid(trace) && !TraceParent.isValid("ff" + trace.dropFirst(2)))
     #expect(!TraceParent.isValid(trace.uppercased()) && !TraceParent.isValid(trace + "\n"))
   }
+
+  @Test("a payload that is called JSON and is none is bytes: it makes no members of the envelope")
+  func forged() async throws {
+    let endpoint = try Endpoint { _ in "200 OK\r\n" }
+    defer { endpoint.close() }
+    let (handled, _) = try await forward(to: endpoint, payload: .json(#"1,"type":"forged""#))
+    #expect(handled == 1)
+    let body = try #require(endpoint.all.first).body
+    let event = try #require(try JSONSerialization.jsonObject(with: Data(body.utf8)) as? [String: Any])
+    #expect(event["type"] as? String == "made" && event["data"] == nil)
+    #expect(event["data_base64"] as? String == Data(#"1,"type":"forged""#.utf8).base64EncodedString())
+  }
 }
