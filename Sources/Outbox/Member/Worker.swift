@@ -132,15 +132,21 @@ struct Worker: Sendable {
   private func handle(
     _ batch: [Member.Started], _ handler: @escaping @Sendable ([Delivery]) async throws -> [Disposition]
   ) async {
-    var batch = batch
-    for (place, started) in batch.enumerated().reversed() where started.flight.more.isEmpty {
-      guard await member.hasExpired(started.flight.first, started) else { continue }
-      started.run.finish(started.flight, .done)
-      batch.remove(at: place)
+    var live: [(started: Member.Started, expired: Int, entries: [Entry])] = []
+    for started in batch {
+      let entries = [started.flight.first] + started.flight.more
+      // The oldest come first.
+      var expired = 0
+      while expired < entries.count, await member.hasExpired(entries[expired], started) { expired += 1 }
+      guard expired < entries.count else {
+        started.run.finish(started.flight, entries.map { _ in .done })
+        continue
+      }
+      live.append((started, expired, Array(entries.dropFirst(expired))))
     }
-    guard !batch.isEmpty else { return }
-    let entries = batch.flatMap { started in ([started.flight.first] + started.flight.more).map { (started, $0) } }
-    let timeout = batch[0].run.group.policy.timeout
+    guard !live.isEmpty else { return }
+    let entries = live.flatMap { key in key.entries.map { (key.started, $0) } }
+    let timeout = live[0].started.run.group.policy.timeout
     let call = timeout.map { TimedCall(seconds: $0, now: CursorRun.now) }
     let deliveries = entries.compactMap { $0.0.delivery(of: $0.1, call) }
     guard deliveries.count == entries.count else { return }
@@ -153,16 +159,18 @@ struct Worker: Sendable {
       }
     }
     var place = 0
-    for started in batch {
-      var outcomes: [Outcome] = []
-      for entry in [started.flight.first] + started.flight.more {
+    for (started, expired, entries) in live {
+      var outcomes: [Outcome] = (0..<expired).map { _ in .done }
+      for entry in entries {
         switch result {
         case .success(let dispositions):
           guard place < dispositions.count else { break }
           outcomes.append(await member.outcome(of: .success(dispositions[place]), entry, started.run))
         case .failure(let error):
           // Of each key the first is to blame: those behind it come again with it.
-          if outcomes.isEmpty { outcomes.append(await member.outcome(of: .failure(error), entry, started.run)) }
+          if outcomes.count == expired {
+            outcomes.append(await member.outcome(of: .failure(error), entry, started.run))
+          }
         }
         place += 1
       }
