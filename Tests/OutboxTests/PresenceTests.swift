@@ -8,6 +8,53 @@ import Testing
 
 @Suite("Members and the connections that show that they live", .database, .timeLimit(.minutes(15)))
 struct PresenceTests {
+  private let holders = """
+    SELECT count(*) FROM pg_locks
+     WHERE locktype = 'advisory' AND objsubid = 2 AND classid = 'eventstore.outbox_members'::regclass
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+
+  @Test("one whose connection is cut starts nothing until the others know that it lives")
+  func cut() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let groups = ConsumerGroups(log)
+      try await groups.create(ConsumerGroup("all"))
+      let seen = Seen()
+      let consumer = GroupConsumer(log, "all") { delivery in
+        seen.add(delivery)
+        return .ack
+      }
+      try await withConsumers([consumer]) {
+        try await append(log, "a-1", "made")
+        try await eventually("it is at work") { seen.all.count == 1 }
+        try await eventually("others see it") { try await database.number(holders) == 1 }
+        try await database.withConnection { connection in
+          // Its heartbeats cannot say that it lives.
+          try await connection.script("BEGIN")
+          try await connection.script("SELECT FROM eventstore.outbox_members FOR UPDATE")
+          try await database.sql(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_locks
+             WHERE locktype = 'advisory' AND objsubid = 2 AND classid = 'eventstore.outbox_members'::regclass
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            """)
+          try await eventually("it has gone") {
+            try await database.number(
+              "SELECT count(*) FROM eventstore.outbox_members m WHERE eventstore.is_present('eventstore.outbox_members', m.presence)"
+            ) == 0
+          }
+          try await Task.sleep(for: .milliseconds(100))
+          try await append(log, "b-1", "made")
+          try await Task.sleep(for: .milliseconds(700))
+          #expect(seen.all.count == 1)
+          try await connection.script("COMMIT")
+        }
+        try await eventually("it goes on") { seen.all.count == 2 }
+      }
+    }
+  }
+
   @Test("one whose lock has gone while its connection stayed, as behind a proxy, lives by time")
   func proxied() async throws {
     let database = try TestDatabase.required
