@@ -1,5 +1,6 @@
 import EventStore
 import FoundationEssentials
+import Logging
 import Outbox
 import PostgreSQL
 import Synchronization
@@ -43,4 +44,54 @@ struct BooksTests {
       }
     }
   }
+
+  @Test(
+    "what it cannot write down it says in its log, again and again; when it can, it does",
+    arguments: ["53100", "55P03"])
+  func full(_ state: String) async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let groups = ConsumerGroups(log)
+      try await groups.create(ConsumerGroup("all"))
+      let lines = Mutex<[String]>([])
+      var options = GroupConsumer.Options()
+      options.logger = Logger(label: "test") { _ in Lines { line in lines.withLock { $0.append(line) } } }
+      let consumer = GroupConsumer(log, "all", options: options) { _ in .ack }
+      try await withConsumers([consumer]) {
+        try await append(log, "a-1", "made")
+        try await eventually("the first is written down") { try await groups.status(of: "all").handled == 1 }
+        try await database.sql(
+          """
+          CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+          BEGIN
+            RAISE EXCEPTION 'not now' USING ERRCODE = '\(state)';
+          END $$;
+          CREATE TRIGGER refuse BEFORE UPDATE ON eventstore.outbox_positions
+            FOR EACH ROW EXECUTE FUNCTION public.refuse();
+          """)
+        try await append(log, "a-1", "made")
+        try await eventually("it says so") {
+          lines.withLock { $0.contains { $0.contains("write down") && $0.contains(state) } }
+        }
+        try await database.sql("DROP TRIGGER refuse ON eventstore.outbox_positions")
+        try await eventually("the second, too") { try await groups.status(of: "all").handled == 2 }
+      }
+    }
+  }
+}
+
+/// What was logged, with what belongs to it.
+private struct Lines: LogHandler {
+  let add: @Sendable (String) -> Void
+  var metadata = Logger.Metadata()
+  var logLevel = Logger.Level.trace
+
+  init(_ add: @escaping @Sendable (String) -> Void) { self.add = add }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) { add("\(event.message) \(event.metadata ?? [:])") }
 }

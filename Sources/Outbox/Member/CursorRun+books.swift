@@ -1,5 +1,6 @@
 internal import EventStore
 internal import FoundationEssentials
+internal import Logging
 internal import PostgreSQL
 internal import Synchronization
 
@@ -135,7 +136,13 @@ extension CursorRun {
     defer { books.unlock() }
     guard restored.load(ordering: .acquiring), !wasLost, let changes = state.withLock({ $0.takeChanges(now: Self.now) })
     else { return }
-    _ = try? await log.pool.withConnection { connection in try await self.write(changes, on: connection) }
+    do {
+      try await log.pool.withConnection { connection in try await self.write(changes, on: connection) }
+    } catch {
+      logger.warning(
+        "A consumer ends without writing down what was handled last: it comes again",
+        metadata: ["group": "\(group.name)", "cursor": "\(claim.cursor)", "error": "\(error)"])
+    }
   }
 
   func fetch(_ wanted: [Int64]) async throws {

@@ -1,5 +1,6 @@
 internal import EventStore
 internal import FoundationEssentials
+internal import Logging
 internal import PostgreSQL
 internal import Synchronization
 
@@ -25,6 +26,7 @@ final class CursorRun: Sendable {
   /// Something may start.
   let startable: Signal
   let clock: ServerClock
+  let logger: Logger
   /// There is something to write, to read or to wait for.
   let work = Hints()
   let room = Hints()
@@ -62,7 +64,7 @@ final class CursorRun: Sendable {
 
   init(
     _ claim: Claim, _ group: ConsumerGroup, _ groupID: Int32, _ log: PostgreSQLEventLog, _ queries: OutboxQueries,
-    startable: Signal, clock: ServerClock, window: Int
+    startable: Signal, clock: ServerClock, window: Int, logger: Logger
   ) {
     self.claim = claim
     self.group = group
@@ -71,6 +73,7 @@ final class CursorRun: Sendable {
     self.queries = queries
     self.startable = startable
     self.clock = clock
+    self.logger = logger
     var limits = CursorState.Limits()
     limits.window = window
     // Made here and used behind the lock only.
@@ -293,12 +296,18 @@ final class CursorRun: Sendable {
 
   /// Tries again while the server is away, and this is not another's.
   func patiently(_ body: () async throws -> Void) async throws {
-    try await Outage.waitOut {
-      do {
-        try await body()
-      } catch {
-        throw wasLost ? Loss.lost : error
-      }
-    }
+    try await Outage.waitOut(
+      told: { error in
+        logger.warning(
+          "A consumer cannot read on, or write down what was handled",
+          metadata: ["group": "\(group.name)", "cursor": "\(claim.cursor)", "error": "\(error)"])
+      },
+      {
+        do {
+          try await body()
+        } catch {
+          throw wasLost ? Loss.lost : error
+        }
+      })
   }
 }

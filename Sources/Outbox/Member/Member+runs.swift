@@ -29,7 +29,8 @@ extension Member {
     }
     for claim in try await joined(claims, group) {
       let run = CursorRun(
-        claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window)
+        claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window,
+        logger: options.logger)
       let isOn = state.withLock { state in
         guard !state.isLeaving else { return false }
         state.runs.append(run)
