@@ -145,9 +145,21 @@ extension CursorRun {
     }
   }
 
+  /// Not all in one statement: they may be very many.
+  func events(at positions: [Int64]) async throws -> [RecordedEvent] {
+    var events: [RecordedEvent] = []
+    for start in stride(from: 0, to: positions.count, by: Self.page) {
+      let page = positions[start..<min(start + Self.page, positions.count)]
+      events += try await log.events(at: page.map { Position($0) })
+    }
+    return events
+  }
+
+  private static let page = 500
+
   func fetch(_ wanted: [Int64]) async throws {
     try await patiently {
-      let events = try await self.log.events(at: wanted.map { Position($0) })
+      let events = try await self.events(at: wanted)
       self.state.withLock { $0.deliver(events, wanted: wanted, now: Self.now, key: self.key) }
     }
     startable.fire()

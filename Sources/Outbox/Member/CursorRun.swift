@@ -194,7 +194,7 @@ final class CursorRun: Sendable {
       let keys = rows.indices.map { Self.keyRow(rows, $0) }
       let backlogs = try await self.backlogs(of: keys)
       _ = try await self.restoreSingles()
-      let open = try await self.log.events(at: self.claim.place.open.map { Position($0) })
+      let open = try await self.events(at: self.claim.place.open)
       self.state.withLock { state in
         for key in keys { state.restore(key, backlog: backlogs[ExactName(key.key)] ?? [], now: Self.now) }
         state.admit(open, areReopened: true, key: self.key)
