@@ -45,6 +45,42 @@ struct BooksTests {
     }
   }
 
+  @Test("nor does a handler's transaction, which has waited for it, move the cursor past what it was to say")
+  func unknownInTransactions() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let groups = ConsumerGroups(log)
+      try await groups.create(
+        ConsumerGroup("tx", policy: GroupPolicy(retry: RetryPolicy(.fixed(0.2), attempts: 100), breaker: nil)))
+      let seen = Seen()
+      let isMended = Atomic<Bool>(false)
+      let consumer = GroupConsumer(log, "tx", transactions: .init(size: 1)) { delivery, _ in
+        seen.add(delivery)
+        return delivery.event.stream == "b-1" && !isMended.load(ordering: .relaxed) ? .retry(reason: "no") : .ack
+      }
+      let waiting = "datname = current_database() AND wait_event_type = 'Lock'"
+      try await withConsumers([consumer]) {
+        try await append(log, "a-1", "made")
+        try await eventually("the first is written down") { try await groups.status(of: "tx").handled == 1 }
+        try await database.withConnection { connection in
+          try await connection.script("BEGIN")
+          try await connection.script("SELECT FROM eventstore.outbox_positions FOR UPDATE")
+          try await append(log, "b-1", "made")
+          try await eventually("that it has failed is to be written") {
+            try await database.number("SELECT count(*) FROM pg_stat_activity WHERE \(waiting)") > 0
+          }
+          try await append(log, "c-1", "made")
+          try await eventually("the next one is handled") { seen.all.contains("c-1 1 1") }
+          try await Task.sleep(for: .milliseconds(100))
+          isMended.store(true, ordering: .relaxed)
+          try await database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE \(waiting)")
+          try await connection.script("COMMIT")
+        }
+        try await eventually("all of them") { try await groups.status(of: "tx").handled == 3 }
+      }
+    }
+  }
+
   @Test(
     "what it cannot write down it says in its log, again and again; when it can, it does",
     arguments: ["53100", "55P03"])

@@ -110,14 +110,18 @@ extension CursorRun {
     do {
       if let changes { try await write(changes, on: lease.connection) }
     } catch {
+      let isLost = Self.isUnknown(error) || (error as? PostgreSQLError)?.sqlState == "ESO01"
+      if isLost {
+        // The server may have it still to do: after what is written next it would undo that. At a new epoch it is refused. Said
+        // before the books are free: or a handler's transaction would move the cursor past what was not written.
+        end(.lost)
+      } else {
+        // To be written with what comes next.
+        if let changes { state.withLock { $0.putBack(changes) } }
+        if !found.wanted.isEmpty { state.withLock { $0.wantAgain(found.wanted) } }
+      }
       request?.continuation.resume(throwing: error)
-      // The server may have it still to do: after what is written next it would undo that. At a new epoch it is refused.
-      if Self.isUnknown(error) { throw Loss.lost }
-      // To be written with what comes next.
-      if let changes { state.withLock { $0.putBack(changes) } }
-      if !found.wanted.isEmpty { state.withLock { $0.wantAgain(found.wanted) } }
-      if (error as? PostgreSQLError)?.sqlState == "ESO01" { throw Loss.lost }
-      throw error
+      throw isLost ? Loss.lost : error
     }
     if let request { try await give(request) }
     found.wasWritten = changes != nil
