@@ -102,7 +102,8 @@ public struct ConsumerGroups: Sendable {
 
   /// Changes a group's policy. What is under way is finished first, and goes on by the new one within a second or two.
   ///
-  /// Its filter and its partition key stay as they are: what has been delivered would not be what was asked for.
+  /// Its filter and its partition key stay as they are: what has been delivered would not be what was asked for. Its priorities can
+  /// be changed only while none of its keys is behind: how far such a key is is known by lane. Then what is in flight comes again.
   ///
   /// - Throws: ``OutboxError``: `notFound`, `invalid`.
   @discardableResult
@@ -112,8 +113,27 @@ public struct ConsumerGroups: Sendable {
     group.policy = policy
     try group.check()
     let json = try Self.json(group)
-    try await change(status, "update", json, queries.update, Parameters(status.number, json))
+    try await log.pool.withTransaction { (transaction: borrowing Transaction) in
+      let rows = try await transaction.execute(queries.lockGroup, Parameters(status.number))
+      guard !rows.isEmpty else { throw OutboxError.notFound(group: name) }
+      let old = try JSONDecoder().decode(ConsumerGroup.self, from: Data(rows.bytes(0, 0)))
+      if old.policy.priorities != policy.priorities { try await changeLanes(of: status, transaction) }
+      try await transaction.execute(queries.audit, Parameters(status.number, name, "update", json))
+      try await transaction.execute(queries.update, Parameters(status.number, json))
+    }
     return try await self.status(of: name)
+  }
+
+  /// From here on members that know the former lanes write nothing down: see also ``Member/startRuns(_:_:)``.
+  private func changeLanes(of status: Status, _ transaction: borrowing Transaction) async throws {
+    try await transaction.execute(queries.fence, Parameters(status.number))
+    let rows = try await transaction.execute(queries.countBehind, Parameters(status.number))
+    let (behind, held) = (rows.int64(0, 0), rows.int64(0, 1))
+    guard behind == 0 else {
+      throw OutboxError.invalid(
+        "group \(status.group.name.debugDescription): its priorities cannot be changed while keys are behind, which are \(behind) "
+          + "now, \(held) of them held by a dead letter: retry or skip those, let the others catch up, and try again")
+    }
   }
 
   /// Removes a group and everything that is known of it. Consumers that live find out within a second or two.

@@ -6,6 +6,10 @@ struct OutboxQueries: Sendable {
   let groups: Statement
   let create: Statement
   let update: Statement
+  let revision: Statement
+  let lockGroup: Statement
+  let fence: Statement
+  let countBehind: Statement
   let delete: Statement
   let setPaused: Statement
   let resume: Statement
@@ -48,6 +52,13 @@ struct OutboxQueries: Sendable {
     groups = statement(SQL.`queries/outbox_groups`)
     create = statement("SELECT :\"schema\".create_outbox_group($1, $2, $3)")
     self.update = update("definition = $2::jsonb")
+    revision = statement("SELECT revision FROM :\"schema\".outbox_groups WHERE group_id = $1")
+    // What claims, splits and merges take, too.
+    lockGroup = statement(
+      "SELECT definition::text FROM :\"schema\".outbox_groups WHERE group_id = $1 FOR NO KEY UPDATE")
+    fence = statement(SQL.`queries/fence_outbox_group`)
+    countBehind = statement(
+      "SELECT count(*), count(*) FILTER (WHERE due_at = 'infinity') FROM :\"schema\".outbox_keys WHERE group_id = $1")
     delete = statement("DELETE FROM :\"schema\".outbox_groups WHERE group_id = $1")
     setPaused = update("paused_at = coalesce(paused_at, clock_timestamp())")
     resume = update("paused_at = NULL, failure = NULL")

@@ -37,6 +37,8 @@
     private let timeout: Double
     private let queue = DispatchQueue(label: "redis-relay")
     private var context: UnsafeMutablePointer<redisContext>?
+    /// The server that it leads to is not the one that is meant, for now.
+    private var isAstray = false
 
     init(_ server: RedisServer, timeout: Double) {
       self.server = server
@@ -84,7 +86,10 @@
     private func connected<R>(_ body: () throws -> R) throws -> R {
       if context == nil { try connect() }
       do {
-        return try body()
+        let result = try body()
+        // The next attempt finds out anew which server it is.
+        if isAstray { close() }
+        return result
       } catch {
         close()
         throw error
@@ -94,6 +99,7 @@
     private func close() {
       if let context { redisFree(context) }
       context = nil
+      isAstray = false
     }
 
     private func connect() throws {
@@ -148,7 +154,19 @@
         var reply: UnsafeMutableRawPointer?
         guard redisGetReply(context, &reply) == REDIS_OK, let reply else { throw problem }
         defer { freeReplyObject(reply) }
-        return Self.reply(reply.assumingMemoryBound(to: redisReply.self).pointee)
+        let answer = Self.reply(reply.assumingMemoryBound(to: redisReply.self).pointee)
+        if Self.isOfAnother(answer) { isAstray = true }
+        return answer
+      }
+    }
+
+    /// A server that has become a replica, or has begun anew, says so for as long as one stays connected to it, while its name or
+    /// address may lead to another by now.
+    private static func isOfAnother(_ reply: RedisReply) -> Bool {
+      switch reply {
+      case .error(let answer): ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH"].contains { answer.hasPrefix($0) }
+      case .list(let replies): replies.contains(where: isOfAnother)
+      case .text, .integer, .null: false
       }
     }
 

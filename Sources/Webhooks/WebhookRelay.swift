@@ -16,12 +16,15 @@ public struct WebhookRelay: Relay {
   private let endpoint: URL
   private let source: String
   private let secret: [UInt8]
+  private let timeout: Double
+  private let exchanges = WebhookExchanges()
   private let session: URLSession
 
   /// - Parameters:
   ///   - secret: `whsec_` and 24 to 64 bytes in base64, as the specification has it. The receiver needs the same.
   ///   - source: Of the CloudEvents: which store.
-  ///   - timeout: How long the endpoint may take to answer, in seconds.
+  ///   - timeout: How long the endpoint may take to answer, in seconds: 0.001 to 3600. Of the body of its answer at most 64 KiB are
+  ///     waited for, and none is kept.
   /// - Throws: ``InvalidWebhook``.
   public init(_ endpoint: URL, secret: String, source: String, timeout: Double = 20) throws(InvalidWebhook) {
     guard ["http", "https"].contains(endpoint.scheme ?? ""), endpoint.host != nil else {
@@ -33,10 +36,12 @@ public struct WebhookRelay: Relay {
     self.endpoint = endpoint
     self.secret = Array(key)
     self.source = source
+    self.timeout = timeout.isNaN ? 20 : min(max(0.001, timeout), 3600)
     let configuration = URLSessionConfiguration.ephemeral
-    configuration.timeoutIntervalForRequest = timeout
+    // In whole seconds, and anew with each byte: the exchange itself has an end that counts.
+    configuration.timeoutIntervalForRequest = self.timeout.rounded(.up) + 1
     configuration.httpMaximumConnectionsPerHost = 64
-    session = URLSession(configuration: configuration, delegate: NoRedirects(), delegateQueue: nil)
+    session = URLSession(configuration: configuration, delegate: exchanges, delegateQueue: nil)
   }
 
   public func forward(_ deliveries: [Delivery]) async throws -> [Disposition] {
@@ -57,12 +62,12 @@ public struct WebhookRelay: Relay {
     request.setValue(
       "v1,\(Self.signature(id: event.id, time: time, body: event.json, secret: secret))",
       forHTTPHeaderField: "webhook-signature")
-    if let traceparent = delivery.event.metadata.traceparent {
+    if let traceparent = delivery.event.metadata.traceparent, TraceParent.isValid(traceparent) {
       request.setValue(traceparent, forHTTPHeaderField: "traceparent")
     }
     let response: URLResponse
     do {
-      (_, response) = try await session.data(for: request)
+      response = try await exchanges.response(to: request, in: session, within: timeout)
     } catch {
       if Task.isCancelled { throw CancellationError() }
       let code = (error as? URLError)?.code.rawValue ?? 0
@@ -98,14 +103,4 @@ public struct WebhookRelay: Relay {
 public struct InvalidWebhook: Error, Sendable, Hashable, CustomStringConvertible {
   public let problem: String
   public var description: String { "webhook: \(problem)" }
-}
-
-/// A redirect is an answer like any other: events go where they were meant to go.
-private final class NoRedirects: NSObject, URLSessionTaskDelegate {
-  func urlSession(
-    _ session: URLSession, task: URLSessionTask, willPerformHTTPRedirection response: HTTPURLResponse,
-    newRequest request: URLRequest, completionHandler: @escaping (URLRequest?) -> Void
-  ) {
-    completionHandler(nil)
-  }
 }

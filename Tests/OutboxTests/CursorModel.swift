@@ -64,7 +64,8 @@ struct CursorModel {
   private(set) var merges = 0
   private(set) var spills = 0
 
-  private static let limits = CursorState.Limits(window: 24, eventsKept: 3, positionsKept: 200, keysBehind: 6)
+  private static let limits = CursorState.Limits(
+    window: 24, eventsKept: 3, eventsKeptInAll: 5, positionsKept: 200, keysBehind: 6)
 
   init(seed: UInt64, holdsKeys: Bool, perStart: Int, timersPass: Bool?) {
     self.timersPass = timersPass
@@ -101,7 +102,13 @@ struct CursorModel {
 
   mutating func run(events count: Int, steps: Int) throws {
     for _ in 0..<count { append() }
-    for _ in 0..<steps { try step() }
+    for _ in 0..<steps {
+      try step()
+      for member in members where member.state.eventsKept != member.state.eventsInBacklogs {
+        throw Broken(
+          description: "\(member.state.eventsInBacklogs) events are kept, and \(member.state.eventsKept) counted")
+      }
+    }
     // Then nothing goes wrong any more.
     var rounds = 0
     while try !isOver() {
@@ -387,5 +394,12 @@ struct CursorModel {
     }
     parked[letter.position] = nil
     redriven.insert(letter.position)
+  }
+}
+
+extension CursorState {
+  /// Of keys that are behind, events that are in memory.
+  var eventsInBacklogs: Int {
+    keys.values.reduce(0) { $0 + ($1.behind == nil ? 0 : $1.queue.count { $0.event != nil }) }
   }
 }

@@ -120,6 +120,41 @@ struct PolicyTests {
     }
   }
 
+  @Test("expiry in batches with several events of a key: what is too old is passed over, the rest is handled")
+  func expiredInBatches() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await append(log, "a-1", "made", "made", "made")
+      try await append(log, "b-1", "made", "made")
+      try await database.sql(
+        "ALTER TABLE eventstore.events DISABLE TRIGGER ALL; UPDATE eventstore.events SET recorded_at = recorded_at - interval '1 hour'"
+      )
+      try await append(log, "a-1", "made", "made")
+      try await append(log, "c-1", "made")
+      let groups = ConsumerGroups(log)
+      try await groups.create(
+        ConsumerGroup(
+          "fresh", policy: GroupPolicy(retry: RetryPolicy(.fixed(0.01), attempts: 3), expiry: 60, breaker: nil)))
+      let (fresh, stale) = (Seen(), Seen())
+      var options = untilEmpty()
+      options.onExpiry = { stale.add($0) }
+      try await GroupConsumer(log, "fresh", batches: .init(size: 100, window: 0.1, perKey: 100), options: options) {
+        deliveries in
+        for delivery in deliveries { fresh.add(delivery) }
+        if deliveries.contains(where: { $0.attempt == 1 && $0.event.version == 4 }) {
+          throw DeliveryFailure(.retry(reason: "once"))
+        }
+        return deliveries.map { _ in .ack }
+      }.run()
+      #expect(Set(stale.all) == ["a-1 1 1", "a-1 2 1", "a-1 3 1", "b-1 1 1", "b-1 2 1"] && stale.all.count == 5)
+      #expect(!fresh.all.contains { $0.hasPrefix("b-1") || $0.hasPrefix("a-1 1") || $0.hasPrefix("a-1 3") })
+      // The first that was not too old is the one that has failed.
+      #expect(fresh.all.contains("a-1 4 2") && fresh.all.contains("a-1 5 1") && !fresh.all.contains("a-1 5 2"))
+      let status = try await groups.status(of: "fresh")
+      #expect(status.handled == 8 && status.keysBehind == 0 && status.parked == 0)
+    }
+  }
+
   @Test(
     "a time-out cancels the handler and counts as a failed try; one that heeds nothing is left alone; extending helps")
   func timesOut() async throws {

@@ -339,4 +339,33 @@ struct ScheduleTests {
       }
     }
   }
+
+  @Test(
+    "a schedule that cannot be moved for now, nor put off: its scheduler waits, and appends it once that is over",
+    arguments: ["53100", "53200", "55P03", "57014", "42501"])
+  func cannotWrite(_ state: String) async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await database.sql(
+        """
+        CREATE SEQUENCE public.refused;
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          PERFORM nextval('public.refused');
+          RAISE EXCEPTION 'not now' USING ERRCODE = '\(state)';
+        END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE OR DELETE ON eventstore.schedules
+          FOR EACH ROW EXECUTE FUNCTION public.refuse();
+        """)
+      try await Schedules(log).add(event("late"), to: "order-1", .at(.now.addingTimeInterval(-1)), name: "late")
+      let scheduler = Task { try await Scheduler(log).run() }
+      // Once for the batch, once alone, and once to be put off.
+      try await eventually("it was tried") { try await database.number("SELECT last_value FROM public.refused") >= 3 }
+      #expect(try await all(log).isEmpty)
+      try await database.sql("DROP TRIGGER refuse ON eventstore.schedules")
+      try await eventually("it is appended") { try await all(log).count == 1 }
+      scheduler.cancel()
+      try await scheduler.value
+    }
+  }
 }

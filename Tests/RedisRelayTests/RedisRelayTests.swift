@@ -185,6 +185,41 @@
       }
     }
 
+    @Test("a server that becomes a replica, while its address leads to another one: events go there")
+    func demoted() async throws {
+      try await withServer { process, _, old in
+        try await withServer { other, _, new in
+          try await waitUntilUp(old)
+          try await waitUntilUp(new)
+          let address = process.folder.appendingPathComponent("address")
+          let files = FileManager.default
+          try files.createSymbolicLink(
+            at: address, withDestinationURL: process.folder.appendingPathComponent("socket"))
+          let server = try RedisServer("unix://\(address.path)")
+          try await TestDatabase.required.withLog { log in
+            try await Relayed.append(log, streams: 1, each: 3)
+            let groups = ConsumerGroups(log)
+            try await groups.create(ConsumerGroup("redis", policy: Relayed.policy))
+            let relay = RedisRelay(server, source: "/test")
+            try await GroupConsumer(log, "redis", relay: relay, options: Relayed.untilEmpty).run()
+            #expect(try await entries(old, "events:item").count == 3)
+            _ = try await old.run([["REPLICAOF", "127.0.0.1", "1"]])
+            try files.removeItem(at: address)
+            try files.createSymbolicLink(
+              at: address, withDestinationURL: other.folder.appendingPathComponent("socket"))
+            try await Relayed.append(log, streams: 1, each: 2)
+            let running = Task { try await GroupConsumer(log, "redis", relay: relay).run() }
+            for _ in 0..<1000 where try await groups.status(of: "redis").handled < 5 {
+              try await Task.sleep(for: .milliseconds(10))
+            }
+            running.cancel()
+            try await running.value
+            #expect(try await entries(new, "events:item").count == 2)
+          }
+        }
+      }
+    }
+
     @Test("a user who may not begin a transaction: nothing is added, and the group stops")
     func refusedTransaction() async throws {
       try await withServer { process, _, connection in

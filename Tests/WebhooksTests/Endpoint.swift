@@ -12,13 +12,22 @@ final class Endpoint: Sendable {
   private let socket: Int32
   private let requests = Mutex<[Request]>([])
   private let answer: @Sendable (Request) -> String
+  private let drip: (@Sendable (Int) -> [UInt8]?)?
+  private let dripped = Atomic<Int>(0)
 
+  /// Bytes that were taken of what ``init(_:drip:)`` gives.
+  var taken: Int { dripped.load(ordering: .relaxed) }
   var all: [Request] { requests.withLock { $0 } }
   var url: String { "http://127.0.0.1:\(port)/events" }
 
-  /// - Parameter answer: The status line's rest and further headers, each ended by CR LF: `200 OK\r\n`.
-  init(_ answer: @escaping @Sendable (Request) -> String) throws {
+  /// - Parameters:
+  ///   - answer: The status line's rest and further headers, each ended by CR LF: `200 OK\r\n`.
+  ///   - drip: What comes after that, piece by piece, until it gives nothing or nobody takes it.
+  init(
+    _ answer: @escaping @Sendable (Request) -> String, drip: (@Sendable (Int) -> [UInt8]?)? = nil
+  ) throws {
     self.answer = answer
+    self.drip = drip
     let made = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
@@ -60,8 +69,18 @@ final class Endpoint: Sendable {
         if body.utf8.count >= Int(headers["content-length"] ?? "0") ?? 0 {
           let request = Request(headers: headers, body: body)
           requests.withLock { $0.append(request) }
-          let reply = "HTTP/1.1 \(answer(request))Content-Length: 0\r\nConnection: close\r\n\r\n"
-          _ = reply.utf8CString.withUnsafeBytes { write(connection, $0.baseAddress, $0.count - 1) }
+          let reply =
+            "HTTP/1.1 \(answer(request))" + (drip == nil ? "Content-Length: 0\r\nConnection: close\r\n\r\n" : "")
+          _ = reply.utf8CString.withUnsafeBytes {
+            send(connection, $0.baseAddress, $0.count - 1, Int32(MSG_NOSIGNAL))
+          }
+          var number = 0
+          while let piece = drip?(number) {
+            let sent = send(connection, piece, piece.count, Int32(MSG_NOSIGNAL))
+            guard sent > 0 else { return }
+            dripped.add(sent, ordering: .relaxed)
+            number += 1
+          }
           return
         }
       }

@@ -111,4 +111,89 @@ struct WebhookTests {
       #expect(throws: InvalidWebhook.self) { try WebhookRelay(file, secret: Self.secret, source: "/test") }
     }
   }
+
+  /// Forwards one event to an endpoint, until it was handled or given up.
+  private func forward(
+    to endpoint: Endpoint, timeout: Double = 20, metadata: Metadata = Metadata(), payload: Payload = .json("{}")
+  ) async throws -> (handled: Int, problems: [String]) {
+    try await TestDatabase.required.withLog { log in
+      try await log.append(
+        [EventData(type: "made", payload: payload, metadata: metadata)], to: "item-1", expecting: .noStream)
+      let groups = ConsumerGroups(log)
+      try await groups.create(
+        ConsumerGroup("hook", policy: GroupPolicy(retry: RetryPolicy(.fixed(0.01), attempts: 2), breaker: nil)))
+      let url = try #require(URL(string: endpoint.url))
+      let relay = try WebhookRelay(url, secret: Self.secret, source: "/test", timeout: timeout)
+      let running = Task { try await GroupConsumer(log, "hook", relay: relay).run() }
+      for _ in 0..<1500 where try await groups.status(of: "hook").handled == 0 {
+        try await Task.sleep(for: .milliseconds(10))
+      }
+      running.cancel()
+      try await running.value
+      return (try await groups.status(of: "hook").handled, try await groups.parked(of: "hook").map(\.problem))
+    }
+  }
+
+  @Test("an answer without end: what its head says counts, and no more than a little of its body is taken")
+  func endless() async throws {
+    let pieces = 2_000
+    let endpoint = try Endpoint({ _ in "200 OK\r\n\r\n" }) { number in
+      // What is under way when it is called off comes yet: no faster than a network.
+      usleep(1_000)
+      return number < pieces ? [UInt8](repeating: 0x78, count: 65_536) : nil
+    }
+    defer { endpoint.close() }
+    let (handled, problems) = try await forward(to: endpoint)
+    #expect(handled == 1 && problems == [])
+    // What is in the buffers of the two sides comes on top.
+    #expect(endpoint.taken < pieces * 65_536 / 4)
+  }
+
+  @Test("an answer that never comes to an end, however much of it comes, is none when its time is over")
+  func trickle() async throws {
+    let endpoint = try Endpoint({ _ in "200 OK\r\n" }) { number in
+      usleep(20_000)
+      return Array("X-\(number): y\r\n".utf8)
+    }
+    defer { endpoint.close() }
+    let (handled, problems) = try await forward(to: endpoint, timeout: 0.5)
+    #expect(handled == 1 && problems == ["the endpoint cannot be reached (URLError -1001)"])
+  }
+
+  @Test("an answer whose head has come and whose body goes on and on: the head counts when its time is over")
+  func drip() async throws {
+    let endpoint = try Endpoint({ _ in "200 OK\r\n\r\n" }) { _ in
+      usleep(20_000)
+      return [0x78]
+    }
+    defer { endpoint.close() }
+    let (handled, problems) = try await forward(to: endpoint, timeout: 0.5)
+    #expect(handled == 1 && problems == [])
+  }
+
+  @Test("an event's traceparent is sent where it is one, and makes no further headers")
+  func injected() async throws {
+    let endpoint = try Endpoint { _ in "200 OK\r\n" }
+    defer { endpoint.close() }
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    let (handled, problems) = try await forward(
+      to: endpoint, metadata: Metadata(traceparent: trace + "\r\nX-Role: admin"))
+    #expect(handled == 1 && problems == [])
+    let headers = try #require(endpoint.all.first).headers
+    #expect(headers["x-role"] == nil && headers["traceparent"] == nil, "\(headers)")
+    #expect(TraceParent.isValid(trace) && !TraceParent.isValid("ff" + trace.dropFirst(2)))
+    #expect(!TraceParent.isValid(trace.uppercased()) && !TraceParent.isValid(trace + "\n"))
+  }
+
+  @Test("a payload that is called JSON and is none is bytes: it makes no members of the envelope")
+  func forged() async throws {
+    let endpoint = try Endpoint { _ in "200 OK\r\n" }
+    defer { endpoint.close() }
+    let (handled, _) = try await forward(to: endpoint, payload: .json(#"1,"type":"forged""#))
+    #expect(handled == 1)
+    let body = try #require(endpoint.all.first).body
+    let event = try #require(try JSONSerialization.jsonObject(with: Data(body.utf8)) as? [String: Any])
+    #expect(event["type"] as? String == "made" && event["data"] == nil)
+    #expect(event["data_base64"] as? String == Data(#"1,"type":"forged""#.utf8).base64EncodedString())
+  }
 }

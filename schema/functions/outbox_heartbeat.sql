@@ -22,7 +22,8 @@ DECLARE
 BEGIN
   UPDATE outbox_members m
      SET expires_at = clock_timestamp() + milliseconds * interval '1 millisecond',
-         presence   = held_presence,
+         -- Behind a proxy that shares sessions the lock may go while its connection stays: then only time counts.
+         presence   = CASE WHEN is_present('outbox_members', held_presence) THEN held_presence END,
          status     = said::jsonb
    WHERE m.member = me
   RETURNING m.group_id INTO mine;

@@ -19,6 +19,9 @@ package enum JSONText {
     try bytes.withUnsafeBytes { bytes in Result { () throws(JSONTextError) in try validate(bytes) } }.get()
   }
 
+  /// Whether `bytes` are exactly one JSON value.
+  package static func isValid(_ bytes: [UInt8]) -> Bool { (try? validate(bytes)) != nil }
+
   // MARK: - Members
 
   /// A member of an object: its name, decoded, and where its value's text stands.

@@ -1,6 +1,7 @@
 internal import FoundationEssentials
 internal import Glibc
 package import PostgreSQL
+internal import Synchronization
 
 /// Shows others that this process is connected: a connection that holds an advisory lock, which goes with it.
 package actor Presence {
@@ -9,6 +10,8 @@ package actor Presence {
   private let lock: Statement
   private var connection: Connection?
   private var number: Int32?
+  /// Whose number others were told.
+  private let told = Mutex<Connection?>(nil)
 
   package init(_ configuration: ConnectionConfiguration, lock: Statement) {
     self.configuration = configuration
@@ -44,6 +47,15 @@ package actor Presence {
     connection = made
     return candidate
   }
+
+  /// Others were told of this number, or that there is none.
+  package func wasTold(_ number: Int32?) {
+    let connection = number != nil && number == self.number ? connection : nil
+    told.withLock { $0 = connection }
+  }
+
+  /// The connection whose number others were told is gone: they take this process for dead, until they are told of another.
+  package nonisolated var isCut: Bool { told.withLock { $0 }?.failure != nil }
 
   /// Runs a statement on the connection that holds the lock, which nobody else uses; where there is none, on the pool's.
   package func execute(

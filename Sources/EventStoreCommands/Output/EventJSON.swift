@@ -5,8 +5,8 @@ internal import FoundationEssentials
 enum EventJSON {
   /// Members in this order: id, stream, version, position, type, schemaVersion, time, data, metadata.
   ///
-  /// JSON payloads stand as they were stored; bytes as base64, said by `"dataEncoding":"base64"`. A payload that
-  /// cannot be opened is null, and `error` says why.
+  /// JSON payloads stand as they were stored; bytes, and what is no JSON though it was called so, as base64, said by
+  /// `"dataEncoding":"base64"`. A payload that cannot be opened is null, and `error` says why.
   ///
   /// - Parameter subject: Whose data it is, where that is not the stream: for what is to be imported.
   static func append(_ event: RecordedEvent, subject: String? = nil, to output: inout [UInt8]) {
@@ -30,7 +30,8 @@ enum EventJSON {
     writer.append(raw: "\",\"data\":")
     var rest: (encoding: Bool, error: PayloadError?) = (false, nil)
     switch event.payload {
-    case .success(let payload) where payload.content == .json:
+    // An append takes a writer's word for it: what is no JSON would make members of its own.
+    case .success(let payload) where payload.content == .json && JSONText.isValid(payload.bytes):
       writer.append(raw: JSONText.compacted(payload.bytes))
     case .success(let payload):
       writer.append(Data(payload.bytes).base64EncodedString())

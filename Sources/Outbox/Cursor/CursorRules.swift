@@ -15,17 +15,20 @@ struct CursorRules {
   /// Who has waited so long in a lane comes before the more urgent ones, in nanoseconds.
   var patience: CursorState.Instant = 2_000_000_000
 
+  /// Between a key and its lane. No key has it: see ``PartitionKey/key(of:)``.
+  static let laneSeparator: UInt8 = 0x1F
+
   /// The events of a key in one lane: a key of their own.
   static func name(_ key: String, lane: Int) -> String { lane == 0 ? key : "\(key)\u{1F}\(lane)" }
 
   static func lane(of name: String) -> Int {
-    guard let separator = name.utf8.lastIndex(of: 0x1F) else { return 0 }
-    return Int(name[name.utf8.index(after: separator)...]) ?? 0
+    guard let separator = name.utf8.lastIndex(of: laneSeparator) else { return 0 }
+    return max(0, Int(name[name.utf8.index(after: separator)...]) ?? 0)
   }
 
   /// The key without its lane.
   static func key(of name: String) -> String {
-    guard let separator = name.utf8.lastIndex(of: 0x1F) else { return name }
+    guard let separator = name.utf8.lastIndex(of: laneSeparator) else { return name }
     return String(name[..<separator])
   }
 }

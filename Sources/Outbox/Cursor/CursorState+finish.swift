@@ -111,8 +111,7 @@ extension CursorState {
       positionsKept += key.queue.count
       for place in key.queue.indices {
         free(key.queue[place].slot)
-        key.queue[place] =
-          place < limits.eventsKept ? key.queue[place].alone : Entry(position: key.queue[place].position)
+        key.queue[place] = kept(key.queue[place], at: place)
       }
     }
     key.behind = behind
@@ -128,6 +127,7 @@ extension CursorState {
       }
       free(entry.slot)
       positionsKept += 1
+      eventsKept += 1
       key.queue.prepend(entry.alone)
     }
   }

@@ -48,7 +48,10 @@ extension CursorState {
         more.append(next)
         key.queue.removeFirst()
       }
-      if key.behind != nil { positionsKept -= 1 + more.count }
+      if key.behind != nil {
+        forget(CollectionOfOne(first))
+        forget(more)
+      }
       key.flying = (first.position, first.slot)
       return Flight(number: lastFlight, key: key.name, shard: key.shard, first: first, more: more)
     }
@@ -71,7 +74,7 @@ extension CursorState {
       return setBehind(key, Behind(position: position, due: due, attempts: key.behind?.attempts ?? 0))
     }
     // It comes by itself. Not before it was the next of its key: so that whatever is written of the key later is beyond it.
-    if key.behind != nil { positionsKept -= 1 }
+    if key.behind != nil { forget(CollectionOfOne(entry)) }
     if singles[entry.position] == nil {
       singles[entry.position] = Single(key: key.name, shard: key.shard, reason: .timer, due: due, attempts: 0)
       changedSingles.insert(entry.position)
@@ -157,7 +160,11 @@ extension CursorState {
     guard let behind = key.behind, !behind.isFetching else { return }
     key.behind?.isFetching = true
     fetching.append(key)
-    wanted += key.queue.prefix(limits.eventsKept).lazy.filter { $0.event == nil }.map(\.position)
+    // Its next one in any case, or it would wait for others that do not move.
+    let room = max(1, min(limits.eventsKept, limits.eventsKeptInAll - eventsKept - eventsWanted))
+    let missing = key.queue.prefix(room).filter { $0.event == nil }.map(\.position)
+    eventsWanted += missing.count
+    wanted += missing
   }
 
   /// Positions of events that are to be read, for ``deliver(_:wanted:now:)``.
@@ -191,6 +198,7 @@ extension CursorState {
       } else if let (name, _) = key(event), let key = keys[ExactName(name)],
         let place = key.queue.firstIndex(where: { $0.position == position })
       {
+        if key.queue[place].event == nil { eventsKept += 1 }
         key.queue[place].hold(event)
       }
     }
@@ -200,6 +208,7 @@ extension CursorState {
     }
     let waiting = fetching
     fetching = []
+    eventsWanted = 0
     for key in waiting {
       key.behind?.isFetching = false
       while let first = key.queue.first, missing.contains(first.position) {

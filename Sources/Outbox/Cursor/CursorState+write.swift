@@ -27,7 +27,7 @@ extension CursorState {
       for entry in key.queue { free(entry.slot) }
       if key.behind != nil {
         keysBehind -= 1
-        positionsKept -= key.queue.count
+        forget(key.queue)
       }
       changedKeys.remove(ExactName(key.name))
       keys[ExactName(key.name)] = nil

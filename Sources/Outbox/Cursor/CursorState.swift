@@ -17,6 +17,8 @@ final class CursorState {
     var window = 2_000
     /// Of one key that is behind, so many events are kept; of the others where they are.
     var eventsKept = 64
+    /// Of all keys that are behind, so many; beyond that, of each only one that is to start.
+    var eventsKeptInAll = 8_000
     /// Positions of keys that are behind, in all: then it reads no further.
     var positionsKept = 1_000_000
     /// Keys that are behind, at most: then it reads no further.
@@ -118,12 +120,16 @@ final class CursorState {
   /// … and of single events.
   var singleTimers = Heap<Timer>()
   var wanted: [Int64] = []
-  /// Whose events are wanted.
+  /// Whose events are wanted …
   var fetching: [Key] = []
+  /// … and how many.
+  var eventsWanted = 0
   var lastFlight: UInt64 = 0
   /// As it was said last.
   var lastNow: Instant = 0
   var positionsKept = 0
+  /// Of those, events that are in memory.
+  var eventsKept = 0
   var keysBehind = 0
   var inFlight = 0
 
@@ -244,8 +250,8 @@ final class CursorState {
     if rules.conflates { conflate(key) }
     if let behind = key.behind {
       guard entry.position > behind.position, entry.position > key.queue.last?.position ?? 0 else { return }
-      entry = key.queue.count < limits.eventsKept ? entry.alone : Entry(position: entry.position)
       positionsKept += 1
+      entry = kept(entry, at: key.queue.count)
     } else {
       entry.slot = occupySlot(entry.position, isReopened)
     }
@@ -258,12 +264,29 @@ final class CursorState {
     // A person is to decide about what is held.
     if let behind = key.behind, behind.due == nil { return }
     guard !key.queue.isEmpty else { return }
-    if key.behind != nil { positionsKept -= key.queue.count }
+    if key.behind != nil { forget(key.queue) }
     for entry in key.queue {
       handled += 1
       passed(entry, key)
     }
     key.queue = []
+  }
+
+  /// An event of a key that is behind, or only where it is.
+  ///
+  /// - Parameter place: Among those of its key.
+  func kept(_ entry: Entry, at place: Int) -> Entry {
+    guard place < limits.eventsKept, eventsKept < limits.eventsKeptInAll, entry.event != nil else {
+      return Entry(position: entry.position)
+    }
+    eventsKept += 1
+    return entry.alone
+  }
+
+  /// They are no longer among what waits of a key that is behind.
+  func forget(_ entries: some Collection<Entry>) {
+    positionsKept -= entries.count
+    eventsKept -= entries.count { $0.event != nil }
   }
 
   func occupySlot(_ position: Int64, _ isReopened: Bool) -> Int {

@@ -39,17 +39,17 @@ public struct GroupFilter: Sendable, Hashable, Codable {
 
   /// As far as the server can tell.
   var log: LogFilter {
-    var filter = LogFilter(categories: categories, types: types.filter { !$0.contains("*") })
-    filter.typePatterns = types.filter { $0.contains("*") }.map { type in
-      type.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_").replacing(
-        "*", with: "%")
-    }
+    var filter = LogFilter(categories: categories, types: types.filter { !TypePattern.isPattern($0) })
+    filter.typePatterns = types.filter(TypePattern.isPattern).map(TypePattern.like)
     return filter
   }
 
   /// What the server looks at.
   func admits(stream: String, type: String) -> Bool {
-    if !categories.isEmpty, !categories.contains(String(stream.prefix { $0 != "-" })) { return false }
+    if !categories.isEmpty {
+      let category = ExactName(StreamName(trusted: stream).category)
+      guard categories.contains(where: { ExactName($0) == category }) else { return false }
+    }
     return types.isEmpty || types.contains { TypePattern.matches(type, $0) }
   }
 
@@ -74,9 +74,9 @@ public enum PartitionKey: Sendable, Hashable {
     case .stream: return (event.stream.description, event.shard)
     case .metadata(let field):
       guard let value = event.metadata[field] else { return (event.stream.description, event.shard) }
-      // What a row cannot hold, or an index, is known by its digest.
+      // What a row cannot hold, or an index, is known by its digest; and what would be taken for a name with a lane.
       let name =
-        value.utf8.count <= 600 && !value.utf8.contains(0)
+        value.utf8.count <= 600 && !value.utf8.contains { $0 == 0 || $0 == CursorRules.laneSeparator }
         ? value : UUID.v8(digestOf: Array(value.utf8)).uuidString.lowercased()
       return (name, ShardSet.shard(of: name))
     case .none: return (event.position.description, event.shard)

@@ -20,7 +20,7 @@ public struct GroupPolicy: Sendable, Hashable, Codable {
   /// Of the events of a key that wait, only the latest is delivered; the others are passed over.
   public var conflates: Bool
   /// Which events come before others, the most urgent first; what no rule fits comes last. Order holds among the events of a key
-  /// that are of one lane.
+  /// that are of one lane. They can be changed while no key of the group is behind.
   public var priorities: [PriorityRule]
   /// What has waited so long for more urgent events comes before them, in seconds.
   public var ageing: Double

@@ -1,5 +1,6 @@
 internal import EventStore
 internal import FoundationEssentials
+internal import Logging
 internal import PostgreSQL
 internal import Synchronization
 
@@ -109,16 +110,28 @@ extension CursorRun {
     do {
       if let changes { try await write(changes, on: lease.connection) }
     } catch {
-      // To be written with what comes next; twice is once.
-      if let changes { state.withLock { $0.putBack(changes) } }
-      if !found.wanted.isEmpty { state.withLock { $0.wantAgain(found.wanted) } }
+      let isLost = Self.isUnknown(error) || (error as? PostgreSQLError)?.sqlState == "ESO01"
+      if isLost {
+        // The server may have it still to do: after what is written next it would undo that. At a new epoch it is refused. Said
+        // before the books are free: or a handler's transaction would move the cursor past what was not written.
+        end(.lost)
+      } else {
+        // To be written with what comes next.
+        if let changes { state.withLock { $0.putBack(changes) } }
+        if !found.wanted.isEmpty { state.withLock { $0.wantAgain(found.wanted) } }
+      }
       request?.continuation.resume(throwing: error)
-      if (error as? PostgreSQLError)?.sqlState == "ESO01" { throw Loss.lost }
-      throw error
+      throw isLost ? Loss.lost : error
     }
     if let request { try await give(request) }
     found.wasWritten = changes != nil
     return found
+  }
+
+  /// Whether what was sent may take effect yet.
+  private static func isUnknown(_ error: any Error) -> Bool {
+    guard let code = (error as? PostgreSQLError)?.code else { return false }
+    return code == .connectionLost || code == .timeout
   }
 
   /// What was finished after it had been cancelled.
@@ -127,12 +140,30 @@ extension CursorRun {
     defer { books.unlock() }
     guard restored.load(ordering: .acquiring), !wasLost, let changes = state.withLock({ $0.takeChanges(now: Self.now) })
     else { return }
-    _ = try? await log.pool.withConnection { connection in try await self.write(changes, on: connection) }
+    do {
+      try await log.pool.withConnection { connection in try await self.write(changes, on: connection) }
+    } catch {
+      logger.warning(
+        "A consumer ends without writing down what was handled last: it comes again",
+        metadata: ["group": "\(group.name)", "cursor": "\(claim.cursor)", "error": "\(error)"])
+    }
   }
+
+  /// Not all in one statement: they may be very many.
+  func events(at positions: [Int64]) async throws -> [RecordedEvent] {
+    var events: [RecordedEvent] = []
+    for start in stride(from: 0, to: positions.count, by: Self.page) {
+      let page = positions[start..<min(start + Self.page, positions.count)]
+      events += try await log.events(at: page.map { Position($0) })
+    }
+    return events
+  }
+
+  private static let page = 500
 
   func fetch(_ wanted: [Int64]) async throws {
     try await patiently {
-      let events = try await self.log.events(at: wanted.map { Position($0) })
+      let events = try await self.events(at: wanted)
       self.state.withLock { $0.deliver(events, wanted: wanted, now: Self.now, key: self.key) }
     }
     startable.fire()

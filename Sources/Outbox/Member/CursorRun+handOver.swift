@@ -48,8 +48,9 @@ extension CursorRun {
       state.withLock { $0.drop(request.shards) }
       request.continuation.resume()
     } catch {
+      // Whether they were given away is not known: it begins again with what is written, and starts nothing of them before that.
+      end(.lost)
       request.continuation.resume(throwing: error)
-      // Whether they were given away is not known: it begins again with what is written.
       throw Loss.lost
     }
   }

@@ -1,5 +1,6 @@
 internal import EventStore
 internal import FoundationEssentials
+internal import Logging
 internal import PostgreSQL
 internal import Synchronization
 
@@ -25,6 +26,7 @@ final class CursorRun: Sendable {
   /// Something may start.
   let startable: Signal
   let clock: ServerClock
+  let logger: Logger
   /// There is something to write, to read or to wait for.
   let work = Hints()
   let room = Hints()
@@ -62,7 +64,7 @@ final class CursorRun: Sendable {
 
   init(
     _ claim: Claim, _ group: ConsumerGroup, _ groupID: Int32, _ log: PostgreSQLEventLog, _ queries: OutboxQueries,
-    startable: Signal, clock: ServerClock, window: Int
+    startable: Signal, clock: ServerClock, window: Int, logger: Logger
   ) {
     self.claim = claim
     self.group = group
@@ -71,6 +73,7 @@ final class CursorRun: Sendable {
     self.queries = queries
     self.startable = startable
     self.clock = clock
+    self.logger = logger
     var limits = CursorState.Limits()
     limits.window = window
     // Made here and used behind the lock only.
@@ -191,9 +194,9 @@ final class CursorRun: Sendable {
       let keys = rows.indices.map { Self.keyRow(rows, $0) }
       let backlogs = try await self.backlogs(of: keys)
       _ = try await self.restoreSingles()
-      let open = try await self.log.events(at: self.claim.place.open.map { Position($0) })
+      let open = try await self.events(at: self.claim.place.open)
       self.state.withLock { state in
-        for key in keys { state.restore(key, backlog: backlogs[key.key] ?? [], now: Self.now) }
+        for key in keys { state.restore(key, backlog: backlogs[ExactName(key.key)] ?? [], now: Self.now) }
         state.admit(open, areReopened: true, key: self.key)
       }
     }
@@ -245,22 +248,23 @@ final class CursorRun: Sendable {
   }
 
   /// Where the events are that keys have to catch up with.
-  func backlogs(of keys: [KeyRow]) async throws -> [String: [Int64]] {
+  func backlogs(of keys: [KeyRow]) async throws -> [ExactName: [Int64]] {
     guard let first = keys.map(\.position).min() else { return [:] }
     let place = claim.place
     func reached(_ shard: UInt8) -> Int64 {
       place.floors.isEmpty ? place.position : max(place.position, place.floors[Int(shard)])
     }
     let end = max(place.position, place.floors.max() ?? 0)
-    let known = Dictionary(keys.map { ($0.key, $0) }, uniquingKeysWith: { $1 })
-    var backlogs: [String: [Int64]] = [:]
+    let known = Dictionary(keys.map { (ExactName($0.key), $0) }, uniquingKeysWith: { $1 })
+    var backlogs: [ExactName: [Int64]] = [:]
     func add(_ name: String, _ position: Int64) {
+      let name = ExactName(name)
       guard let key = known[name], position > key.position, position <= reached(key.shard) else { return }
       backlogs[name, default: []].append(position)
     }
     let filter = group.filter
     if case .stream = group.key {
-      let streams = Set(keys.map { CursorRules.key(of: $0.key) }).sorted()
+      let streams = Set(keys.map { ExactName(CursorRules.key(of: $0.key)) }).map(\.text)
       let rows = try await log.pool.execute(queries.backlog, Parameters(BinaryArray(streams), first, end))
       for row in rows.indices {
         let metadata = rows.isNull(row, 3) ? Metadata() : Metadata(trusted: rows.byteArray(row, 3))
@@ -292,12 +296,18 @@ final class CursorRun: Sendable {
 
   /// Tries again while the server is away, and this is not another's.
   func patiently(_ body: () async throws -> Void) async throws {
-    try await Outage.waitOut {
-      do {
-        try await body()
-      } catch {
-        throw wasLost ? Loss.lost : error
-      }
-    }
+    try await Outage.waitOut(
+      told: { error in
+        logger.warning(
+          "A consumer cannot read on, or write down what was handled",
+          metadata: ["group": "\(group.name)", "cursor": "\(claim.cursor)", "error": "\(error)"])
+      },
+      {
+        do {
+          try await body()
+        } catch {
+          throw wasLost ? Loss.lost : error
+        }
+      })
   }
 }

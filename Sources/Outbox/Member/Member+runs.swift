@@ -8,15 +8,18 @@ extension Member {
   func startRuns(
     _ own: some Sequence<Int64>, _ start: (@escaping @Sendable () async throws -> Void) -> Void
   ) async throws {
-    let (id, groupID, group, busy) = state.withLock { state in
+    let (id, groupID, group, revision, busy) = state.withLock { state in
       let now = CursorRun.now
       state.former.removeAll { $0.run.figures.inFlight == 0 || $0.until < now }
       let busy = Set(state.runs.map(\.claim.cursor) + state.former.map(\.run.claim.cursor))
-      return (state.id, state.groupID, state.group, busy)
+      return (state.id, state.groupID, state.group, state.revision, busy)
     }
     let idle = own.filter { !busy.contains($0) }
     guard !idle.isEmpty else { return }
     let rows = try await log.pool.execute(queries.begin, Parameters(BinaryArray(idle), id))
+    // Somebody may have changed the group just before they were begun; afterwards he raises their epochs where that matters.
+    let current = try await log.pool.execute(queries.revision, Parameters(groupID))
+    guard !current.isEmpty, current.int64(0, 0) == revision else { return beat.hint() }
     let claims = rows.indices.map { row in
       CursorRun.Claim(
         cursor: rows.int64(row, 0), epoch: rows.int64(row, 1), shards: ShardSet(bits: rows.bytes(row, 2).dropFirst(4)),
@@ -26,7 +29,8 @@ extension Member {
     }
     for claim in try await joined(claims, group) {
       let run = CursorRun(
-        claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window)
+        claim, group, groupID, log, queries, startable: startable, clock: clock, window: options.window,
+        logger: options.logger)
       let isOn = state.withLock { state in
         guard !state.isLeaving else { return false }
         state.runs.append(run)

@@ -44,6 +44,8 @@ final class Member: Sendable {
   /// … and here.
   let beats = Hints()
   let meter = Meter()
+  /// Of handlers in transactions.
+  let refused = RefusedCommits()
   /// `nil`: as many as there are workers.
   let slots: Slots?
 
@@ -98,6 +100,11 @@ final class Member: Sendable {
       }
       state.next &+= 1
       return (one.map { [$0] } ?? state.runs, state.next % state.runs.count, interval)
+    }
+    if !runs.isEmpty, presence.isCut {
+      // What it owns may be another's in a moment.
+      beat.hint()
+      return nil
     }
     for index in runs.indices {
       let run = runs[(first + index) % runs.count]
@@ -207,6 +214,7 @@ final class Member: Sendable {
       let held = await presence.hold()
       try await log.pool.execute(
         queries.join, Parameters(id, info.number, Presence.process, held, options.leaseMilliseconds))
+      await presence.wasTold(held)
       state.withLock { state in
         state.id = id
         state.beat = nil
@@ -236,6 +244,7 @@ final class Member: Sendable {
       queries.heartbeat, Parameters(id, options.leaseMilliseconds, held, statusText), timeout: options.lease,
       orOn: log.pool)
     guard !rows.isEmpty else { return nil }
+    await presence.wasTold(held)
     clock.set(rows.date(0, 9), between: began, and: CursorRun.now)
     // From before it was asked for: the server's lease ends later than what is counted here.
     state.withLock { $0.validUntil = began + options.lease.nanoseconds * 9 / 10 }

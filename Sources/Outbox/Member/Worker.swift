@@ -132,15 +132,21 @@ struct Worker: Sendable {
   private func handle(
     _ batch: [Member.Started], _ handler: @escaping @Sendable ([Delivery]) async throws -> [Disposition]
   ) async {
-    var batch = batch
-    for (place, started) in batch.enumerated().reversed() where started.flight.more.isEmpty {
-      guard await member.hasExpired(started.flight.first, started) else { continue }
-      started.run.finish(started.flight, .done)
-      batch.remove(at: place)
+    var live: [(started: Member.Started, expired: Int, entries: [Entry])] = []
+    for started in batch {
+      let entries = [started.flight.first] + started.flight.more
+      // The oldest come first.
+      var expired = 0
+      while expired < entries.count, await member.hasExpired(entries[expired], started) { expired += 1 }
+      guard expired < entries.count else {
+        started.run.finish(started.flight, entries.map { _ in .done })
+        continue
+      }
+      live.append((started, expired, Array(entries.dropFirst(expired))))
     }
-    guard !batch.isEmpty else { return }
-    let entries = batch.flatMap { started in ([started.flight.first] + started.flight.more).map { (started, $0) } }
-    let timeout = batch[0].run.group.policy.timeout
+    guard !live.isEmpty else { return }
+    let entries = live.flatMap { key in key.entries.map { (key.started, $0) } }
+    let timeout = live[0].started.run.group.policy.timeout
     let call = timeout.map { TimedCall(seconds: $0, now: CursorRun.now) }
     let deliveries = entries.compactMap { $0.0.delivery(of: $0.1, call) }
     guard deliveries.count == entries.count else { return }
@@ -153,16 +159,18 @@ struct Worker: Sendable {
       }
     }
     var place = 0
-    for started in batch {
-      var outcomes: [Outcome] = []
-      for entry in [started.flight.first] + started.flight.more {
+    for (started, expired, entries) in live {
+      var outcomes: [Outcome] = (0..<expired).map { _ in .done }
+      for entry in entries {
         switch result {
         case .success(let dispositions):
           guard place < dispositions.count else { break }
           outcomes.append(await member.outcome(of: .success(dispositions[place]), entry, started.run))
         case .failure(let error):
           // Of each key the first is to blame: those behind it come again with it.
-          if outcomes.isEmpty { outcomes.append(await member.outcome(of: .failure(error), entry, started.run)) }
+          if outcomes.count == expired {
+            outcomes.append(await member.outcome(of: .failure(error), entry, started.run))
+          }
         }
         place += 1
       }
@@ -177,6 +185,13 @@ struct Worker: Sendable {
     let result: Result<Disposition, any Error>
   }
 
+  /// The server refuses what handlers have written together.
+  private struct Refused: Error {
+    let error: PostgreSQLError
+  }
+
+  private static let immediate = Statement("SET CONSTRAINTS ALL IMMEDIATE")
+
   /// Events in one transaction, with the cursor's move. Where one fails, those before it are done again without it, and it is to
   /// blame by itself.
   private func transact(
@@ -187,6 +202,13 @@ struct Worker: Sendable {
     let entries = batch.flatMap { started in ([started.flight.first] + started.flight.more).map { (started, $0) } }
     var count = entries.count
     var blame: Outcome?
+    switch member.refused.place(in: entries.lazy.map(\.1.position)) {
+    case .none: break
+    case .alone(let error):
+      blame = await member.outcome(of: .failure(error), entries[0].1, run)
+      count = 0
+    case .amongOthers(let place): count = max(1, place)
+    }
     while true {
       do {
         guard count > 0 else {
@@ -195,10 +217,12 @@ struct Worker: Sendable {
         }
         try await member.groups.log.withTransaction { (transaction: borrowing Transaction) in
           for place in 0..<count { try await handle(entries[place], at: place, handler, transaction) }
+          try await checkConstraints(of: transaction)
           // With it the cursor moves, or nothing of it stays.
           try await run.finish(flights, done: count, then: blame, on: transaction.connection)
         }
         run.committed()
+        member.refused.wentWell(entries.prefix(count).lazy.map(\.1.position))
         member.meter.handled(count)
         member.handled(well: true)
         return
@@ -208,12 +232,25 @@ struct Worker: Sendable {
       } catch let error as PostgreSQLError where error.sqlState == "25P02" && !run.isFinishing {
         // A statement had failed, and its handler said nothing of it.
         guard count == 1 else {
-          count = 1
+          (count, blame) = (1, nil)
           continue
         }
         blame = await member.outcome(of: .failure(error), entries[0].1, run)
         count = 0
+      } catch let refused as Refused {
+        // Whose it is shows when there are fewer.
+        guard count == 1 else {
+          (count, blame) = (count / 2, nil)
+          continue
+        }
+        blame = await member.outcome(of: .failure(refused.error), entries[0].1, run)
+        count = 0
       } catch {
+        if run.isFinishing, let error = error as? PostgreSQLError, error.code == .server, !Outage.isMeant(by: error),
+          error.sqlState != "ESO01"
+        {
+          member.refused.note(entries.prefix(count).map(\.1.position), error)
+        }
         // Whether it was committed is not known, or it was not: it begins again with what is written.
         member.options.logger.warning("A consumer's transaction failed", metadata: ["error": "\(error)"])
         run.rolledBack()
@@ -223,6 +260,23 @@ struct Worker: Sendable {
         return
       }
     }
+  }
+
+  /// What the server would look at when the transaction is committed it looks at now: afterwards it could only be undone, and
+  /// nobody would be to blame.
+  private func checkConstraints(of transaction: borrowing Transaction) async throws {
+    do throws(PostgreSQLError) {
+      try await transaction.execute(Self.immediate)
+    } catch {
+      if Self.isNobodysFault(error, transaction) { throw error }
+      throw Refused(error: error)
+    }
+  }
+
+  /// The trouble of this connection is not the event's; nor is what an event before it has left behind.
+  private static func isNobodysFault(_ error: any Error, _ transaction: borrowing Transaction) -> Bool {
+    if transaction.connection.failure != nil || Task.isCancelled { return true }
+    return (error as? PostgreSQLError)?.sqlState.map(["25P02", "57P01", "57P02", "57P03"].contains) ?? false
   }
 
   private func handle(
@@ -236,11 +290,7 @@ struct Worker: Sendable {
     do {
       disposition = try await span.around(delivery) { try await handler(delivery, transaction) }
     } catch {
-      // The trouble of this connection is not the event's; nor is what an event before it has left behind.
-      if transaction.connection.failure != nil || Task.isCancelled { throw error }
-      if let error = error as? PostgreSQLError, ["25P02", "57P01", "57P02", "57P03"].contains(error.sqlState ?? "") {
-        throw error
-      }
+      if Self.isNobodysFault(error, transaction) { throw error }
       throw Failed(place: place, result: .failure(error))
     }
     // Anything but done undoes what the others wrote.

@@ -40,7 +40,8 @@ public struct CloudEvent: Sendable, Hashable {
     add("correlationid", event.metadata.correlationID)
     add("causationid", event.metadata.causationID)
     switch event.payload {
-    case .success(let payload) where payload.content == .json:
+    // An append takes a writer's word for it: what is no JSON would make members of its own, of an event that is signed.
+    case .success(let payload) where payload.content == .json && JSONText.isValid(payload.bytes):
       writer.append(raw: ",\"datacontenttype\":\"application/json\",\"data\":")
       writer.append(raw: payload.bytes)
     case .success(let payload):

@@ -52,13 +52,14 @@ public struct Scheduler: Service {
     queries = ScheduleQueries(log.store.configuration.schema)
   }
 
-  /// Runs until the service shuts down or the task is cancelled; outages are waited out.
+  /// Runs until the service shuts down or the task is cancelled; outages are waited out, and so are disks and memories that are full,
+  /// locks that others have, and statements that were cancelled.
   public func run() async throws {
     try await cancelWhenGracefulShutdown {
       while !Task.isCancelled {
         do {
-          let wait = try await Outage.waitOut(Outage.isOfConnection) {
-            options.logger.warning("The database is away", metadata: ["error": "\($0)"])
+          let wait = try await Outage.waitOut(Self.isOutage) {
+            options.logger.warning("The database is away, or can do nothing now", metadata: ["error": "\($0)"])
           } _: {
             try await appendDue()
           }
@@ -112,9 +113,27 @@ public struct Scheduler: Service {
       case .failed(let due, let error):
         // A deadlock with someone else's transaction is nobody's fault.
         if Self.isDeadlock(error), attempt < 3 { continue }
-        try await postpone(due[0], error) { try await log.store.pool.execute($0, $1) }
+        try await postponeOrRest(due[0], error)
         return
       }
+    }
+  }
+
+  private static func isOutage(_ error: any Error) -> Bool {
+    Outage.isMeant(by: error) || Outage.isOfConnection(error)
+  }
+
+  /// What keeps this one schedule from being moved must not end the scheduler of all.
+  private func postponeOrRest(_ schedule: ScheduledEvent, _ error: any Error) async throws {
+    do {
+      try await postpone(schedule, error) { try await log.store.pool.execute($0, $1) }
+    } catch {
+      guard !Task.isCancelled, !Self.isOutage(error) else { throw error }
+      options.logger.error(
+        "A schedule could not be put off",
+        metadata: ["schedule": "\(schedule.name)", "problem": "\(ErrorWords.of(error))"])
+      // It is still due.
+      try await Task.sleep(for: max(options.interval, .milliseconds(100)))
     }
   }
 
