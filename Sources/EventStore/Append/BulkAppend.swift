@@ -5,9 +5,10 @@ internal import PostgreSQL
 /// Appends many events of many streams in exactly the given order, positions included, and skips those that are there
 /// already, by their ids and content: for imports.
 ///
-/// One connection, several batches under way. A batch is written whole or not at all, in order, so that after a
-/// failure the log holds a beginning of the input; doing the same again goes on from there. Between batches other
-/// writers may append to the same streams; events then follow theirs.
+/// One connection, several batches under way. A batch is written whole or not at all, and of each stream the log always
+/// holds a beginning of the input; doing the same again adds the rest. (Where a batch is refused, by a full disk say, up to
+/// two that were sent behind it may be written although it is not.) Between batches other writers may append to the same
+/// streams; events then follow theirs.
 public final class BulkAppend {
   public struct Progress: Sendable, Hashable {
     /// Written by this object.
@@ -221,20 +222,28 @@ public final class BulkAppend {
   /// Waits for the oldest batch.
   private func land() async throws(AppendError) {
     let flight = flights.removeFirst()
-    let rows = try await log.database { () throws(PostgreSQLError) in try await flight.result.outcome().get() }
+    let rows = try await Self.rows(of: flight)
     var failed = settle(flight, rows)
     guard !failed.isEmpty else { return }
     // Someone else appended to these streams, perhaps the same import in another process. Batches that were sent after
     // this one have failed for them too: see where the streams are now, and send what is still missing, in order.
     var missing = flight.rows.filter { failed.contains($0.stream) }
     while let later = flights.popFirst() {
-      let rows = try await log.database { () throws(PostgreSQLError) in try await later.result.outcome().get() }
+      let rows = try await Self.rows(of: later)
       let alsoFailed = settle(later, rows)
       missing += later.rows.filter { alsoFailed.contains($0.stream) }
       failed.formUnion(alsoFailed)
     }
     for stream in failed { streams[stream] = nil }
     try await send(missing, isAgain: true)
+  }
+
+  private static func rows(of flight: Flight) async throws(AppendError) -> Rows {
+    switch await flight.result.outcome() {
+    case .success(let rows): return rows
+    case .failure(let error) where error.code == .connectionLost: throw .outcomeUnknown(error)
+    case .failure(let error): throw AppendError(error)
+    }
   }
 
   /// Takes note of what was written; returns the streams of which nothing was.
