@@ -88,7 +88,8 @@ private struct JSONSlice {
   var kind: JSONText.Kind? { withBytes { JSONText.kind(of: $0) } }
 
   func members() throws -> [(key: String, value: JSONSlice)] {
-    let members = try withBytes { bytes in
+    // (Its type is written out: labels that are added to tuples later cost a cast of each.)
+    let members: [(key: String, value: JSONSlice)] = try withBytes { bytes in
       try JSONText.topLevelMembers(of: bytes).map { member in
         (member.key, slice(member.value))
       }
