@@ -41,7 +41,7 @@ extension Connection {
     // PQcancel opens a connection of its own and waits until the server has passed the request on. The pointer goes
     // to that thread and to nobody else.
     nonisolated(unsafe) let handle = cancel
-    BlockingCall.run { [self] in
+    NewThread.startOrWait { [self] in
       var message = [CChar](repeating: 0, count: 256)
       PQcancel(handle, &message, Int32(message.count))
       PQfreeCancel(handle)

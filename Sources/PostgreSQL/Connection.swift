@@ -107,7 +107,7 @@ public final class Connection: Sendable, ReactorClient {
   /// honour every option of the connection string. The caller closes the connection: nothing else does.
   public static func connect(_ configuration: ConnectionConfiguration) async throws(PostgreSQLError) -> Connection {
     let result = await withCheckedContinuation { continuation in
-      BlockingCall.run { continuation.resume(returning: connectBlocking(configuration)) }
+      NewThread.startOrWait { continuation.resume(returning: connectBlocking(configuration)) }
     }
     let connection = try result.get()
     if Task.isCancelled {

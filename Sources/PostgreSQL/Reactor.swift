@@ -32,15 +32,8 @@ final class Reactor: Sendable {
     guard epoll >= 0, let alarm = Alarm() else { preconditionFailure("no descriptor for the reactor: errno \(errno)") }
     self.alarm = alarm
     control(EPOLL_CTL_ADD, alarm.descriptor, Self.alarmToken, readable: true, writable: false)
-    var thread = pthread_t()
-    let created = pthread_create(
-      &thread, nil,
-      { _ in
-        Reactor.shared.run()
-        return nil
-      }, nil)
+    let created = NewThread.start { Reactor.shared.run() }
     precondition(created == 0, "no thread for the reactor: errno \(created)")
-    pthread_detach(thread)
   }
 
   /// Starts to watch `socket` for input.

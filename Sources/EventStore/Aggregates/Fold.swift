@@ -1,5 +1,3 @@
-internal import FoundationEssentials
-
 /// A way to make one state out of a stream's events.
 package protocol Fold: Sendable {
   associatedtype State: Sendable
@@ -38,12 +36,11 @@ package struct AggregateFold<A: Aggregate>: Fold {
     self.codec = codec
     ignoredTypes = A.ignoredEventTypes
     // Two aggregates of one category may look alike; and what becomes of which events is part of what a state means.
-    let inputs =
+    let fingerprint = StateShape.fingerprint(of: A.self, upcasters: codec.upcasterNames) {
       ["\(A.self)"] + A.Event.CodingKeys.allCases.map { "\($0.rawValue) \(A.Event.schemaVersion(of: $0))" }.sorted()
-      + ["ignored"] + ignoredTypes.sorted() + ["upcast"] + codec.upcasterNames
-    shape = SnapshotShape(
-      stateType: A.category, schemaVersion: A.schemaVersion,
-      fingerprint: StateShape.fingerprint(of: A.self, inputs: inputs))
+        + ["ignored"] + A.ignoredEventTypes.sorted()
+    }
+    shape = SnapshotShape(stateType: A.category, schemaVersion: A.schemaVersion, fingerprint: fingerprint)
   }
 
   package var snapshotPolicy: SnapshotPolicy<A> { A.snapshotPolicy }
@@ -58,9 +55,7 @@ package struct AggregateFold<A: Aggregate>: Fold {
   package func apply(_ steps: [A.Event?], to state: inout A) { state.apply(all: steps) }
 
   package func encode(_ state: A) throws -> Payload {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return Payload(bytes: Array(try encoder.encode(state)), content: .json)
+    Payload(bytes: try EventCodec.json(state), content: .json)
   }
 
   package func decode(_ payload: Payload) throws -> A {

@@ -1,6 +1,6 @@
 internal import DequeModule
 internal import Dispatch
-internal import Glibc
+internal import PostgreSQL
 internal import Synchronization
 
 /// A thread for the tasks that drive a lane, where they may wait in the kernel for the server. On the shared pool that
@@ -52,15 +52,7 @@ final class LaneThread: TaskExecutor {
   }
 
   private func start() {
-    var thread = pthread_t()
-    let created = pthread_create(
-      &thread, nil,
-      { context in
-        // Taken back from `start`, which gave it away.
-        if let context { Unmanaged<Jobs>.fromOpaque(context).takeRetainedValue().run() }
-        return nil
-      }, Unmanaged.passRetained(jobs).toOpaque())
+    let created = NewThread.start { [jobs] in jobs.run() }
     precondition(created == 0, "no thread for a lane: errno \(created)")
-    pthread_detach(thread)
   }
 }

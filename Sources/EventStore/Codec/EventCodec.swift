@@ -24,7 +24,7 @@ public struct EventCodec: Sendable {
   public init() {}
 
   /// Which upcasters there are: `type version`, sorted.
-  package var upcasterNames: [String] { upcasters.keys.map { "\($0.type) \($0.version)" }.sorted() }
+  package private(set) var upcasterNames: [String] = []
 
   public init(_ types: any Event.Type...) {
     for type in types { register(type) }
@@ -42,6 +42,7 @@ public struct EventCodec: Sendable {
   public mutating func upcast(_ type: String, from version: Int, with upcaster: @escaping Upcaster) {
     precondition(upcasters[Step(type: type, version: version)] == nil, "two upcasters for \(type) version \(version)")
     upcasters[Step(type: type, version: version)] = upcaster
+    upcasterNames = upcasters.keys.map { "\($0.type) \($0.version)" }.sorted()
   }
 
   /// Raises payloads of `type` from schema version `version` to the next, by way of the Swift types of both shapes.

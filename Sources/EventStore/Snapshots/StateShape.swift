@@ -4,30 +4,38 @@ internal import Synchronization
 /// The shape of a state type: the names and types of its stored properties and of its enums' cases, all the way down.
 /// Two programs whose shapes differ do not read each other's snapshots, whatever version they declare.
 ///
-/// Swift's own names of types are not part of it: renaming one changes no stored byte. Types of the
-/// standard library and Foundation count by their names, not by what they are made of, and so do generic classes. What is
-/// not seen here, such as a coding key that was renamed, is mostly found when a snapshot is read: it must encode to what it
-/// was. (Not where two keys of one type have changed places.)
+/// Swift's own names of types are not part of it: renaming one changes no stored byte. Types of the standard library and
+/// Foundation count by their names, not by what they are made of, and so do generic classes. What is not seen here, such as
+/// a coding key that was renamed, is mostly found when a snapshot is read: it must encode to what it was. (Not where two keys
+/// of one type have changed places.)
 ///
 /// Fields are read from the type's metadata, as `Mirror` does, but without a value: an empty array has a shape too.
 /// Layout: docs/ABI/TypeMetadata.rst of the Swift project; where a program was built without reflection metadata
 /// (`-disable-reflection-metadata`), a type counts by its name alone.
 package enum StateShape {
   /// The first 16 bytes of SHA-256 of ``text(of:)``.
-  package static func fingerprint(of type: Any.Type) -> [UInt8] {
-    if let known = known.withLock({ $0[ObjectIdentifier(type)] }) { return known }
-    let fingerprint = fingerprint(ofText: text(of: type))
-    known.withLock { $0[ObjectIdentifier(type)] = fingerprint }
+  package static func fingerprint(of type: Any.Type) -> [UInt8] { fingerprint(ofText: text(of: type)) }
+
+  /// As ``fingerprint(of:)``, of what the states are made from, too.
+  ///
+  /// - Parameter inputs: What else they are made from; always the same for a type.
+  package static func fingerprint(
+    of type: Any.Type, upcasters: [String], inputs: () -> [String]
+  ) -> [UInt8] {
+    let key = Known(type: ObjectIdentifier(type), upcasters: upcasters)
+    if let known = known.withLock({ $0[key] }) { return known }
+    let text = ([text(of: type)] + inputs() + ["upcast"] + upcasters).joined(separator: "\n")
+    let fingerprint = fingerprint(ofText: text)
+    known.withLock { $0[key] = fingerprint }
     return fingerprint
   }
 
-  /// As ``fingerprint(of:)``, of what the states are made from, too.
-  package static func fingerprint(of type: Any.Type, inputs: [String]) -> [UInt8] {
-    Array(sha256(fingerprint(of: type) + Array(inputs.joined(separator: "\n").utf8)).prefix(16))
+  private struct Known: Hashable {
+    let type: ObjectIdentifier
+    let upcasters: [String]
   }
-
-  /// Of the types of this process, which do not change.
-  private static let known = Mutex<[ObjectIdentifier: [UInt8]]>([:])
+  /// Of the types of this process, which do not change: each load of an aggregate asks.
+  private static let known = Mutex<[Known: [UInt8]]>([:])
 
   package static func fingerprint(ofText text: String) -> [UInt8] { Array(sha256(Array(text.utf8)).prefix(16)) }
 
