@@ -146,7 +146,9 @@ extension Connection {
   private func finish(_ state: inout State, _ completed: inout [(PendingResult, Result<Rows, PostgreSQLError>)]) {
     let entry = state.removeFirst()
     var result =
-      entry.result ?? .failure(PostgreSQLError(.unexpectedResult, "the server ended the statement without a result"))
+      confirmed(
+        entry.result
+          ?? .failure(PostgreSQLError(.unexpectedResult, "the server ended the statement without a result")))
     switch entry.kind {
     case .copyOut(let copy):
       if let waiter = copy.finish(result) { completed.append((waiter, .failure(CopyOut.moved))) }

@@ -92,6 +92,8 @@ public final class Connection: Sendable, ReactorClient {
   }
 
   let state = Mutex(State())
+  /// Set while the lock is held, by what libpq reads for the first of the entries.
+  let isStandbyGivenUp = Atomic(false)
   package let configuration: ConnectionConfiguration
 
   /// Rises with every connection that this process makes: one with a lower number was there before.
@@ -139,9 +141,8 @@ public final class Connection: Sendable, ReactorClient {
       PQfinish(pg)
       return .failure(error)
     }
-    // Notices of the server are for psql; errors come with results.
-    PQsetNoticeProcessor(pg, { _, _ in }, nil)
     let connection = Connection(configuration)
+    connection.receiveNotices(of: pg)
     connection.state.withLock { [handle = Handle(pg)] state in
       state.handle = handle
       state.socket = PQsocket(handle.pg)

@@ -13,6 +13,9 @@ public struct PostgreSQLError: Error, Sendable, Hashable {
     case connectFailed
     /// The connection broke before the statement's result arrived; whether the statement took effect is unknown.
     case connectionLost
+    /// The statement is committed on the server, and no synchronous standby is known to have it: the wait for one was
+    /// cancelled, by a time-out of ours or by an operator. Whether it lasts is unknown.
+    case unconfirmed
     /// No connection of the pool became free in time.
     case poolTimeout
     /// The statement ran past its time-out and was cancelled on the server.
@@ -54,9 +57,12 @@ public struct PostgreSQLError: Error, Sendable, Hashable {
       // 08: connection exceptions; 57P0x: the server is shutting down or starting; 53300: too many connections.
       guard let sqlState else { return false }
       return sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0") || sqlState == "53300"
-    case .timeout, .cancelled, .closed, .unexpectedResult: return false
+    case .unconfirmed, .timeout, .cancelled, .closed, .unexpectedResult: return false
     }
   }
+
+  /// Whether the statement, once sent, may have taken effect, and for good, or not.
+  package var isOutcomeUnknown: Bool { code == .connectionLost || code == .unconfirmed }
 }
 
 extension PostgreSQLError: CustomStringConvertible {

@@ -59,7 +59,8 @@ extension Connection {
   /// Not cancelled with the task, or the connection would have to be thrown away.
   package func rollback() async { _ = await send(Self.rollback).outcome() }
 
-  /// - Throws: 25P02 when the transaction had failed, and was rolled back; `connectionLost` leaves the outcome unknown.
+  /// - Throws: 25P02 when the transaction had failed, and was rolled back; `connectionLost` and `unconfirmed` leave the
+  ///   outcome unknown.
   package func commit() async throws(PostgreSQLError) {
     let committed = try await send(Self.commit).outcome().get()
     guard committed.tag == "COMMIT" else {
@@ -73,7 +74,8 @@ extension ConnectionPool {
 
   /// Runs `body` in a transaction of its own: committed when it returns, rolled back when it throws.
   ///
-  /// - Throws: What `body` throws; or ``PostgreSQLError``. `connectionLost` from COMMIT leaves the outcome unknown.
+  /// - Throws: What `body` throws; or ``PostgreSQLError``. `connectionLost` and `unconfirmed`, from COMMIT, leave the outcome
+  ///   unknown.
   public func withTransaction<R>(
     isolation: IsolationLevel = .readCommitted, _ body: (borrowing Transaction) async throws -> R
   ) async throws -> R {

@@ -120,7 +120,7 @@ public struct InlineLog: TransactionalEventLog {
         guard ContinuousClock.now + pause < deadline, !Task.isCancelled else { throw orUnknown(error) }
       } catch let error as PostgreSQLError {
         if error.code == .cancelled { throw .outcomeUnknown(error) }
-        if error.code == .connectionLost { lost = lost ?? error }
+        if error.isOutcomeUnknown { lost = lost ?? error }
         let isTransient = error.isUnavailable || ["40001", "40P01", "55P03"].contains(error.sqlState)
         guard isTransient else { throw orUnknown(error.code == .closed ? .unavailable(error) : .database(error)) }
         guard ContinuousClock.now + pause < deadline, !Task.isCancelled else { throw orUnknown(.unavailable(error)) }

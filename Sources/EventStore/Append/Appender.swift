@@ -238,7 +238,7 @@ final class Appender: Sendable {
         case .success(let verdicts): return .success((verdicts, call))
         case .failure(let failure):
           error = failure
-          if failure.code == .connectionLost { wasSent = true }
+          if failure.isOutcomeUnknown { wasSent = true }
         }
       case .failure(.unavailable(let failure)), .failure(.database(let failure)): error = failure
       case .failure(let failure): return .failure(failure)

@@ -241,7 +241,7 @@ public final class BulkAppend {
   private static func rows(of flight: Flight) async throws(AppendError) -> Rows {
     switch await flight.result.outcome() {
     case .success(let rows): return rows
-    case .failure(let error) where error.code == .connectionLost: throw .outcomeUnknown(error)
+    case .failure(let error) where error.isOutcomeUnknown: throw .outcomeUnknown(error)
     case .failure(let error): throw AppendError(error)
     }
   }

@@ -12,8 +12,10 @@ public enum AppendError: Error, Sendable {
   case encryption(EncryptionError)
   /// No connection in time, or the server refused: nothing was written.
   case unavailable(PostgreSQLError)
-  /// The connection died after the append was sent, and it stayed unknown for the time allowed. Retry with the
-  /// *same event ids*: if it had been written, the retry returns the first result.
+  /// The connection died after the append was sent, and it stayed unknown for the time allowed; or
+  /// (``/PostgreSQL/PostgreSQLError/Code/unconfirmed``) it is written, and no synchronous standby is known to have it.
+  /// Retry with the *same event ids*: if it had been written, the retry returns the first result, without waiting for
+  /// standbys.
   case outcomeUnknown(PostgreSQLError)
   /// The server reported an error (full disk, privileges, time-out …): rolled back, nothing was written.
   case database(PostgreSQLError)
@@ -50,6 +52,7 @@ extension AppendError: CustomStringConvertible {
     case .invalid(let problem): "\(problem); nothing was written"
     case .encryption(let error): "\(error); nothing was written"
     case .unavailable(let error): "the database is unavailable: \(error); nothing was written"
+    case .outcomeUnknown(let error) where error.code == .unconfirmed: "the append is not safe yet: \(error)"
     case .outcomeUnknown(let error):
       "the connection was lost after the append was sent, so its outcome is unknown: \(error); retry with the same "
         + "event ids"

@@ -130,8 +130,8 @@ extension CursorRun {
 
   /// Whether what was sent may take effect yet.
   private static func isUnknown(_ error: any Error) -> Bool {
-    guard let code = (error as? PostgreSQLError)?.code else { return false }
-    return code == .connectionLost || code == .timeout
+    guard let error = error as? PostgreSQLError else { return false }
+    return error.isOutcomeUnknown || error.code == .timeout
   }
 
   /// What was finished after it had been cancelled.

@@ -8,7 +8,7 @@ enum Outage {
     switch error {
     case let error as PostgreSQLError:
       switch error.code {
-      case .connectFailed, .connectionLost, .poolTimeout: true
+      case .connectFailed, .connectionLost, .unconfirmed, .poolTimeout: true
       case .server:
         error.sqlState?.prefix(2) == "08" || ["53300", "57P01", "57P02", "57P03"].contains(error.sqlState ?? "")
       default: false
@@ -24,7 +24,7 @@ enum Outage {
     switch error {
     case let error as PostgreSQLError:
       switch error.code {
-      case .connectFailed, .connectionLost, .poolTimeout, .timeout: true
+      case .connectFailed, .connectionLost, .unconfirmed, .poolTimeout, .timeout: true
       case .server: ["08", "40", "53", "55", "57", "58"].contains(error.sqlState?.prefix(2) ?? "")
       default: false
       }

@@ -91,7 +91,7 @@ enum Fault {
   private init(_ error: PostgreSQLError) {
     switch error.code {
     case .cancelled: self = .cancelled
-    case .connectFailed, .connectionLost, .poolTimeout, .closed: self = .transient
+    case .connectFailed, .connectionLost, .unconfirmed, .poolTimeout, .closed: self = .transient
     case .timeout: self = .tooLong(problem: "it took longer than it may: \(error)")
     case .unexpectedResult: self = .permanent(problem: error.description)
     case .server:

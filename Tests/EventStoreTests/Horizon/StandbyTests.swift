@@ -33,4 +33,64 @@ struct StandbyTests {
       #expect(events.map(\.version) == [1])
     }
   }
+
+  @Test("synchronous, and away: an append that gave up its wait is not told that it is safe; nothing is doubled")
+  func unconfirmed() async throws {
+    try await IsolatedServer.with { server in
+      let database = server.database
+      try await database.withLog({ $0.connection.statementTimeout = .milliseconds(500) }) { log in
+        try await log.append([.sample("1")], to: "a-1", expecting: .noStream)
+        try await Self.waitForStandby("nobody", database)
+        let late = EventData.sample("2")
+        func append() async throws(AppendError) -> Appended {
+          try await log.append([late], to: "a-1", expecting: .exact(1))
+        }
+        await #expect(throws: AppendError.self) {
+          do throws(AppendError) {
+            _ = try await append()
+          } catch {
+            if case .outcomeUnknown(let reason) = error { #expect(reason.code == .unconfirmed) }
+            #expect(error.description.contains("not safe yet"))
+            throw error
+          }
+        }
+        // In a transaction of the caller's own, COMMIT says so.
+        do {
+          try await log.withTransaction { (transaction: borrowing Transaction) in
+            _ = try await log.append([.sample("3")], to: "a-2", expecting: .noStream, in: transaction)
+          }
+          Issue.record("committed without a standby")
+        } catch let error as PostgreSQLError {
+          #expect(error.code == .unconfirmed)
+        }
+        try await Self.waitForStandby("", database)
+        let again = try await append()
+        #expect(again.wasDuplicate && again.firstVersion == 2)
+        // What is said of one statement is not said of the next.
+        try await log.append([.sample("4")], to: "a-1", expecting: .exact(2))
+        let read = try await log.readAll().collect()
+        #expect(read.map(\.text) == ["1", "2", "3", "4"])
+      }
+    }
+  }
+
+  private static func waitForStandby(_ name: String, _ database: TestDatabase) async throws {
+    try await database.sql("ALTER SYSTEM SET synchronous_standby_names = '\(name)'")
+    try await database.sql("SELECT pg_reload_conf()")
+    // The checkpointer says so to all others, when it comes to it.
+    let probe = Statement("SELECT pg_logical_emit_message(true, 'test', '')")
+    try await database.withConnection { connection in
+      for _ in 0..<50 {
+        var isWaitedFor = false
+        do throws(PostgreSQLError) {
+          try await connection.execute(probe, timeout: .milliseconds(200))
+        } catch {
+          guard error.code == .unconfirmed else { throw error }
+          isWaitedFor = true
+        }
+        if isWaitedFor != name.isEmpty { return }
+      }
+      Issue.record("the server never did as it was told")
+    }
+  }
 }
