@@ -36,6 +36,8 @@ package enum JSONText {
   /// - Throws: the text is not valid JSON, not an object, or names a member twice.
   package static func topLevelMembers(of bytes: UnsafeRawBufferPointer) throws(JSONTextError) -> [Member] {
     var members: [Member] = []
+    // Most objects have no more: one allocation.
+    members.reserveCapacity(8)
     try topLevelMembers(of: bytes, into: &members)
     return members
   }

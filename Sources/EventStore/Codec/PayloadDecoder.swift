@@ -87,20 +87,17 @@ private struct JSONSlice {
 
   var kind: JSONText.Kind? { withBytes { JSONText.kind(of: $0) } }
 
-  func members() throws -> [(key: String, value: JSONSlice)] {
-    // (Its type is written out: labels that are added to tuples later cost a cast of each.)
-    let members: [(key: String, value: JSONSlice)] = try withBytes { bytes in
-      try JSONText.topLevelMembers(of: bytes).map { member in
-        (member.key, slice(member.value))
-      }
-    }
+  /// Where its parts stand, for ``part(_:)``.
+  func members() throws -> [JSONText.Member] {
+    let members = try withBytes { try JSONText.topLevelMembers(of: $0) }
     source.isChecked = true
     return members
   }
 
-  func elements() throws -> [JSONSlice] { try withBytes { try JSONText.elements(of: $0).map(slice) } }
+  /// As ``members()``.
+  func elements() throws -> [Range<Int>] { try withBytes { try JSONText.elements(of: $0) } }
 
-  private func slice(_ part: Range<Int>) -> JSONSlice {
+  func part(_ part: Range<Int>) -> JSONSlice {
     JSONSlice(source, range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound)
   }
 
@@ -146,10 +143,10 @@ private struct PlainDecoder: Decoder {
     let members = try json.members()
     // They are found by looking at one after the other.
     guard members.count <= 64 else { throw json.source.notPlain() }
-    return KeyedDecodingContainer(PlainMembers(source: json.source, members: members))
+    return KeyedDecodingContainer(PlainMembers(json: json, members: members))
   }
   func unkeyedContainer() throws -> any UnkeyedDecodingContainer {
-    PlainElements(source: json.source, elements: try json.elements())
+    PlainElements(json: json, elements: try json.elements())
   }
   func singleValueContainer() throws -> any SingleValueDecodingContainer { PlainValue(json: json) }
 
@@ -168,20 +165,20 @@ private struct PlainDecoder: Decoder {
 }
 
 private struct PlainMembers<Key: CodingKey>: KeyedDecodingContainerProtocol {
-  let source: Source
-  let members: [(key: String, value: JSONSlice)]
+  let json: JSONSlice
+  let members: [JSONText.Member]
 
   var codingPath: [any CodingKey] { [] }
   var allKeys: [Key] { members.compactMap { Key(stringValue: $0.key) } }
 
   private func find(_ key: Key) -> JSONSlice? {
     let name = key.stringValue
-    for member in members where member.key == name { return member.value }
+    for member in members where member.key == name { return json.part(member.value) }
     return nil
   }
 
   private func value(_ key: Key) throws -> JSONSlice {
-    guard let value = find(key) else { throw source.notPlain() }
+    guard let value = find(key) else { throw json.source.notPlain() }
     return value
   }
 
@@ -209,17 +206,17 @@ private struct PlainMembers<Key: CodingKey>: KeyedDecodingContainerProtocol {
   func nestedUnkeyedContainer(forKey key: Key) throws -> any UnkeyedDecodingContainer {
     try PlainDecoder(value(key)).unkeyedContainer()
   }
-  func superDecoder() throws -> any Decoder { throw source.notPlain() }
-  func superDecoder(forKey key: Key) throws -> any Decoder { throw source.notPlain() }
+  func superDecoder() throws -> any Decoder { throw json.source.notPlain() }
+  func superDecoder(forKey key: Key) throws -> any Decoder { throw json.source.notPlain() }
 }
 
 private struct PlainElements: UnkeyedDecodingContainer {
-  private let source: Source
-  private let elements: [JSONSlice]
+  private let json: JSONSlice
+  private let elements: [Range<Int>]
   private(set) var currentIndex = 0
 
-  init(source: Source, elements: [JSONSlice]) {
-    self.source = source
+  init(json: JSONSlice, elements: [Range<Int>]) {
+    self.json = json
     self.elements = elements
   }
 
@@ -228,15 +225,15 @@ private struct PlainElements: UnkeyedDecodingContainer {
   var isAtEnd: Bool { currentIndex == elements.count }
 
   private mutating func next<R>(_ body: (JSONSlice) throws -> R) throws -> R {
-    guard !isAtEnd else { throw source.notPlain() }
-    let result = try body(elements[currentIndex])
+    guard !isAtEnd else { throw json.source.notPlain() }
+    let result = try body(json.part(elements[currentIndex]))
     currentIndex += 1
     return result
   }
 
   mutating func decodeNil() throws -> Bool {
-    guard !isAtEnd else { throw source.notPlain() }
-    guard elements[currentIndex].isNull else { return false }
+    guard !isAtEnd else { throw json.source.notPlain() }
+    guard json.part(elements[currentIndex]).isNull else { return false }
     currentIndex += 1
     return true
   }
@@ -247,7 +244,7 @@ private struct PlainElements: UnkeyedDecodingContainer {
   mutating func nestedUnkeyedContainer() throws -> any UnkeyedDecodingContainer {
     try next { try PlainDecoder($0).unkeyedContainer() }
   }
-  mutating func superDecoder() throws -> any Decoder { throw source.notPlain() }
+  mutating func superDecoder() throws -> any Decoder { throw json.source.notPlain() }
 }
 
 private struct PlainValue: SingleValueDecodingContainer {
