@@ -22,6 +22,7 @@ struct PostgreSQLSnapshots: SnapshotStore {
       let lease = try await log.pool.lease()
       guard let entry = try await log.directory.entry(of: stream, lease.connection) else { return nil }
       var bound = version
+      let time = time.map(Self.microsecond(upTo:))
       while bound > 0 {
         let rows = try await lease.connection.send(
           log.queries.latestSnapshot,
@@ -35,6 +36,13 @@ struct PostgreSQLSnapshots: SnapshotStore {
       }
       return nil
     }
+  }
+
+  /// The last whole microsecond up to `time`. The nearest one, which a parameter is rounded to, may be after it.
+  private static func microsecond(upTo time: Date) -> Date {
+    let nearest = time.microsecondsSince2000
+    let isAfter = nearest > .min && Date(microsecondsSince2000: nearest) > time
+    return Date(microsecondsSince2000: isAfter ? nearest - 1 : nearest)
   }
 
   private func opened(

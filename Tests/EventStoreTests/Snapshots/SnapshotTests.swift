@@ -124,6 +124,26 @@ struct SnapshotTests {
     }
   }
 
+  @Test("a time between two microseconds: a snapshot holds no event that a full replay leaves out")
+  func betweenMicroseconds() async throws {
+    try await TestDatabase.required.withLog { log in
+      var events = try Self.events(30)
+      let microseconds = 800_000_000_000_001
+      for index in events.indices {
+        events[index].occurredAt = Date(timeIntervalSinceReferenceDate: Double(microseconds + index) / 1e6)
+      }
+      try await log.append(events, to: "account-1", expecting: .noStream)
+      for version in [10, 20, 30] { try await keep("account-1", log, at: version) }
+      for version in [10, 20, 30] {
+        let time = Date(timeIntervalSinceReferenceDate: (Double(microseconds + version - 1) - 0.3) / 1e6)
+        let full = try await folder(log, usingSnapshots: false).state(of: "account-1", at: .time(time))
+        let short = try await folder(log).state(of: "account-1", at: .time(time))
+        #expect(full.version == version - 1)
+        #expect(short.version == full.version && short.state == full.state)
+      }
+    }
+  }
+
   // MARK: Shapes
 
   /// Other coding keys for the same properties: the shape is the same, what is read is not.
