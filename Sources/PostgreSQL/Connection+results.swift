@@ -169,6 +169,10 @@ extension Connection {
     let (failure, mayHoldInput) = state.withLock { state -> (PostgreSQLError?, Bool) in
       Self.returnToReactor(&state)
       state.ringCaller()
+      // libpq has found it broken while it looked at what had come: no event tells of that any more.
+      if let pg = state.pg, !state.ownsSocket {
+        return (PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg)), false)
+      }
       if state.held.contains(where: { now >= $0.deadline }) {
         if state.isCancelHanging(now) { return (Self.unresponsive, false) }
         late = state.held.filter { now >= $0.deadline }.map(\.pending)

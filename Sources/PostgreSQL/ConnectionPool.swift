@@ -78,7 +78,7 @@ public final class ConnectionPool: Sendable {
     return try await lease.connection.execute(statement, parameters, timeout: timeout)
   }
 
-  /// Closes every connection; whatever is under way fails with `closed`.
+  /// Closes every connection: see ``Connection/close()``. Whoever waits for one fails with `closed`.
   public func close() {
     let (connections, waiters) = state.withLock { state in
       state.isClosed = true

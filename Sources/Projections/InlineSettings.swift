@@ -9,12 +9,14 @@ struct InlineSettings: Sendable {
   private let names: [String]
   private let values: [String]
 
+  /// (Warnings come to the client: that COMMIT gave up its wait for a standby is one.)
+  ///
   /// - Parameter patience: How long an append may take in all: so long a statement of it may.
   init(patience: Duration) {
     let settings =
       ModelStatements.deterministic + [
         ("jit", "off"), ("lock_timeout", Self.milliseconds(Self.lockTimeout)),
-        ("statement_timeout", Self.milliseconds(patience)), ("client_min_messages", "error"),
+        ("statement_timeout", Self.milliseconds(patience)), ("client_min_messages", "warning"),
         ("log_parameter_max_length_on_error", "0"),
       ]
     names = settings.map(\.0) + Self.privileged.map(\.0)

@@ -34,6 +34,24 @@ extension InlineTests {
     }
   }
 
+  @Test("a wait for a synchronous standby that was given up is not told as an append that is safe")
+  func unconfirmed() async throws {
+    try await IsolatedServer.with { server in
+      try await withInline(in: server.database, statementTimeout: .seconds(1)) { log, inline, _ in
+        try await server.waitForStandby("nobody")
+        do throws(AppendError) {
+          _ = try await inline.append([Model.deposit(1)], to: "account-1", expecting: .noStream)
+          Issue.record("told as safe")
+        } catch {
+          if case .outcomeUnknown(let reason) = error { #expect(reason.code == .unconfirmed) } else { throw error }
+        }
+        try await server.waitForStandby(nil)
+        #expect(try await log.version(of: "account-1") == 1)
+        #expect(try await rows(server.database) == ["account-0 11 2", "account-1 1 1"])
+      }
+    }
+  }
+
   @Test("appends that wait for a lock on the model's table do not keep a pause away, and then go on")
   func locked() async throws {
     let database = try TestDatabase.required

@@ -33,9 +33,12 @@ struct InlineTests {
   }
 
   func withInline(
+    in database: TestDatabase? = nil, statementTimeout: Duration? = nil,
     _ body: (PostgreSQLEventLog, InlineLog, ProjectionCatalog) async throws -> Void
   ) async throws {
-    try await TestDatabase.required.withLog { log in
+    try await (database ?? TestDatabase.required).withLog({ configuration in
+      if let statementTimeout { configuration.connection.statementTimeout = statementTimeout }
+    }) { log in
       let catalog = ProjectionCatalog(log)
       try await log.append([Model.deposit(5), Model.deposit(6)], to: "account-0", expecting: .noStream)
       try await catalog.register(try Model.model(Self.text()))

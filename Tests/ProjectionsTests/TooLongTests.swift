@@ -16,6 +16,8 @@ private struct Slow: Projection {
   var statement = 0.0
   /// Of its own.
   var thought = Duration.zero
+  /// Whether that comes after its last statement.
+  var thinksLast = false
   /// For ever.
   var hopeless: StreamName?
 
@@ -28,10 +30,11 @@ private struct Slow: Projection {
       try await transaction.execute(
         Statement("INSERT INTO slow VALUES ($1, $2)"), Parameters(event.stream.description, event.version))
     }
-    try await Task.sleep(for: thought * batch.events.count)
+    if !thinksLast { try await Task.sleep(for: thought * batch.events.count) }
     let isHopeless = batch.events.contains { $0.stream == hopeless }
     try await transaction.execute(
       Statement("SELECT pg_sleep($1)"), Parameters(isHopeless ? 60 : statement * Double(batch.events.count)))
+    if thinksLast { try await Task.sleep(for: thought * batch.events.count) }
   }
 }
 
@@ -63,9 +66,9 @@ struct TooLongTests {
     }
   }
 
-  @Test("so is one whose code takes longer than a transaction may idle")
-  func idle() async throws {
-    try await withSlow(2, Slow(thought: .seconds(6))) { catalog, database in
+  @Test("so is one whose code takes longer than a transaction may idle", arguments: [false, true])
+  func idle(atTheEnd: Bool) async throws {
+    try await withSlow(2, Slow(thought: .seconds(6), thinksLast: atTheEnd)) { catalog, database in
       try await eventually("live", within: .seconds(60)) { try await catalog.builds().first?.role == .live }
       #expect(try await database.number("SELECT count(*) FROM eventstore_views.slow") == 2)
     }

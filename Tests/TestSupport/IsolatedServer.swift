@@ -54,6 +54,27 @@ public struct IsolatedServer: Sendable {
     try await restart()
   }
 
+  /// Makes the server wait for a synchronous standby of that name; `nil`: for none.
+  public func waitForStandby(_ name: String?) async throws {
+    try await database.sql("ALTER SYSTEM SET synchronous_standby_names = '\(name ?? "")'")
+    try await database.sql("SELECT pg_reload_conf()")
+    // The checkpointer says so to all others, when it comes to it.
+    let probe = Statement("SELECT pg_logical_emit_message(true, 'test', '')")
+    try await database.withConnection { connection in
+      for _ in 0..<50 {
+        var isWaitedFor = false
+        do throws(PostgreSQLError) {
+          try await connection.execute(probe, timeout: .milliseconds(200))
+        } catch {
+          guard error.code == .unconfirmed else { throw error }
+          isWaitedFor = true
+        }
+        if isWaitedFor == (name != nil) { return }
+      }
+      throw NotRunning()
+    }
+  }
+
   /// The path of every file of the server's data folder.
   public var files: [String] { Self.files(below: cluster.directory.appending("data").string) }
 
@@ -63,6 +84,6 @@ public struct IsolatedServer: Sendable {
   }
 
   struct NotRunning: Error, CustomStringConvertible {
-    var description: String { "the isolated server does not run: its log says why" }
+    var description: String { "the isolated server does not run, or not as it was told: its log says why" }
   }
 }

@@ -10,7 +10,7 @@ AS $$
 BEGIN
   -- What is engaged is looked at after the lock was granted, in a snapshot that is taken then. One from before could show
   -- a build that was let go meanwhile, and lack one that was engaged.
-  IF current_setting('transaction_isolation') <> 'read committed' THEN
+  IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
     RAISE EXCEPTION 'inline projections are applied in READ COMMITTED transactions, this one is %',
                     upper(current_setting('transaction_isolation'))
       USING ERRCODE = 'ESP04';

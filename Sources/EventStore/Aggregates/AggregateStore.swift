@@ -1,4 +1,5 @@
 internal import Logging
+internal import PostgreSQL
 internal import Synchronization
 
 /// Loads aggregates, asks for decisions, and appends the events: with the version that was loaded expected, and tried
@@ -155,7 +156,8 @@ public final class AggregateStore: Sendable {
   }
 
   /// Where the outcome stays unknown the same events are sent again: to decide again could do it twice. Once unknown, it
-  /// stays so until the log has said otherwise.
+  /// stays so until the log has said otherwise. (Of what is written, and not confirmed by a standby, it would say no more than
+  /// that it is written.)
   private func append(_ appends: [StreamAppend]) async throws(AppendError) {
     var unknown: AppendError?
     for _ in 1...3 {
@@ -164,6 +166,7 @@ public final class AggregateStore: Sendable {
         return
       } catch {
         switch error {
+        case .outcomeUnknown(let reason) where reason.code == .unconfirmed: throw error
         case .outcomeUnknown: unknown = error
         case .conflict, .duplicateEventID: throw error
         default: throw unknown ?? error

@@ -63,13 +63,21 @@ struct AppendCall {
     switch kind {
     case .checked(let call): return outcome.map(call.verdicts)
     case .placed(let call):
+      var unconfirmed: PostgreSQLError?
       switch outcome {
       case .success(let rows): if let verdicts = call.verdicts(rows) { return .success(verdicts) }
+      // A call that has found a conflict, and has written nothing, waits for standbys too.
+      case .failure(let error) where error.code == .unconfirmed: unconfirmed = error
       case .failure(let error): if !call.isConflict(error) { return .failure(error) }
       }
       // Others have written, or it was done before: for which, this says.
-      return await AppendCall(requests, mayBePlaced: false, timeout: timeout, on: connection, queries).verdicts(
+      let checked = await AppendCall(requests, mayBePlaced: false, timeout: timeout, on: connection, queries).verdicts(
         waitingFor: limit)
+      if let unconfirmed, case .success(let verdicts) = checked, verdicts.allSatisfy(\.isDuplicate) {
+        // It may be what is there.
+        return .failure(unconfirmed)
+      }
+      return checked
     }
   }
 }

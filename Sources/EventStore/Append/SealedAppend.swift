@@ -81,6 +81,8 @@ enum Verdict: Sendable {
   case duplicate(firstVersion: Int, streamID: Int64)
   /// Nothing wrong with this part, but with another of its group.
   case refusedWithGroup
+
+  var isDuplicate: Bool { if case .duplicate = self { true } else { false } }
 }
 
 extension ExpectedVersion {

@@ -112,6 +112,13 @@ struct Doctor: AsyncParsableCommand {
     report.add(
       "synchronous_commit", settings["synchronous_commit"] != "off", settings["synchronous_commit"] ?? "",
       "off: an acknowledged append can be lost in a crash; set synchronous_commit = on for the application's role")
+    if let standbys = settings["synchronous_standby_names"], !standbys.isEmpty {
+      let messages = settings["client_min_messages"] ?? ""
+      report.add(
+        "client_min_messages", !["error", "fatal", "panic"].contains(messages), messages,
+        "\(messages): an append whose wait for a standby was cancelled would be told as safe; set client_min_messages = "
+          + "warning for the application's role")
+    }
     if settings["data_checksums"] != "on" {
       report.warn(
         "data_checksums", "off: damage on disk goes unnoticed", "pg_checksums --enable, with the server stopped")

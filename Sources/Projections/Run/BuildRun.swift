@@ -30,7 +30,8 @@ struct BuildRun: Sendable {
   func run(_ goal: Goal) async throws {
     var pause = Duration.milliseconds(100)
     let bound = BatchBound(most: max(options.batchEvents(definition), options.loadEvents))
-    var alone: (position: Position?, times: Int) = (nil, 0)
+    // By position: two parts of a load may each have one.
+    var alone: [Position?: Int] = [:]
     while true {
       try Task.checkCancellation()
       let before = progress.applied
@@ -48,8 +49,8 @@ struct BuildRun: Sendable {
               // Less is worth trying at once.
               pause = .milliseconds(100)
             } else {
-              alone = (long.failure.position, alone.position == long.failure.position ? alone.times + 1 : 1)
-              if alone.times == Self.patience { return try await stop(Self.hopeless(long.failure)) }
+              alone[long.failure.position, default: 0] += 1
+              if alone[long.failure.position] == Self.patience { return try await stop(Self.hopeless(long.failure)) }
             }
           }
           if progress.applied > before { pause = .milliseconds(100) }

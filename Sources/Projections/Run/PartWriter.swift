@@ -128,8 +128,7 @@ actor PartWriter {
     case .swift(let projection):
       try await withConnection { connection in
         try await connection.inTransaction { transaction in
-          if !events.isEmpty { try await apply(projection, events, in: transaction) }
-          try await connection.execute(target.queries.advance, advance(events.count, reached))
+          try await apply(projection, events, reached, in: transaction)
         }
       }
     case .external(let projection):
@@ -143,14 +142,15 @@ actor PartWriter {
     moved(to: reached)
   }
 
-  /// The server ends a transaction in which code takes too long between two statements, and with it the connection: all
-  /// that is seen of that is that it is lost.
+  /// The server ends a transaction in which code takes too long between two statements, the last of which is ours, and with
+  /// it the connection: all that is seen of that is that it is lost.
   private func apply(
-    _ projection: any Projection, _ events: [RecordedEvent], in transaction: borrowing Transaction
+    _ projection: any Projection, _ events: [RecordedEvent], _ reached: Int64, in transaction: borrowing Transaction
   ) async throws {
     let start = ContinuousClock.now
     do {
-      try await projection.apply(target.batch(events), in: transaction)
+      if !events.isEmpty { try await projection.apply(target.batch(events), in: transaction) }
+      try await transaction.execute(target.queries.advance, advance(events.count, reached))
     } catch let error as PostgreSQLError {
       guard error.code == .connectionLost, start.duration(to: .now) >= BuildTarget.longestIdle else { throw error }
       throw PostgreSQLError(

@@ -54,7 +54,7 @@ package struct ModelStatements: Sendable {
     SET \(scope) search_path TO \(searchPath);
     \(deterministic.map { "SET \(scope) \($0) TO '\($1)';" }.joined(separator: "\n"))
     SET \(scope) jit TO off;
-    SET \(scope) client_min_messages TO error;
+    SET \(scope) client_min_messages TO warning;
     SET \(scope) lock_timeout TO '5s';
     SET \(scope) log_parameter_max_length_on_error TO 0;
     DO $$ BEGIN
