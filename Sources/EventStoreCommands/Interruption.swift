@@ -2,7 +2,7 @@ internal import ArgumentParser
 internal import Dispatch
 internal import Glibc
 
-/// SIGINT and SIGTERM cancel the command, so that it ends in order: what is under way is finished or rolled back.
+/// SIGINT, SIGTERM and SIGHUP cancel the command, so that it ends in order: what is under way is finished or rolled back.
 enum Interruption {
   static func cancelling(_ command: any AsyncParsableCommand) async throws {
     let handover = Handover(command)
@@ -10,8 +10,10 @@ enum Interruption {
     let task = Task {
       try await CommandEnvironment.$current.withValue(environment) { try await run(handover.value) }
     }
-    let sources = [SIGINT, SIGTERM].map { number in
-      signal(number, SIG_IGN)
+    let sources = [SIGINT, SIGTERM, SIGHUP].compactMap { number -> (any DispatchSourceSignal)? in
+      let before = signal(number, SIG_IGN)
+      // nohup(1) has asked for that.
+      if number == SIGHUP, unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { return nil }
       let source = DispatchSource.makeSignalSource(signal: number)
       source.setEventHandler {
         task.cancel()

@@ -32,6 +32,12 @@ struct StoreOptions: ParsableArguments {
   @Flag(help: "Print JSON, and errors as JSON on standard error.")
   var json = false
 
+  func validate() throws {
+    // As from a script whose variable is not set.
+    if directory?.isEmpty == true { throw ValidationError("--directory: expected a path, found nothing") }
+    if keyring?.isEmpty == true { throw ValidationError("--keyring: expected a path, found nothing") }
+  }
+
   var directoryPath: String { directory ?? CommandEnvironment.variable("EVENTSTORE_DIRECTORY") ?? ".eventstore" }
 
   var keyringPath: String {

@@ -40,7 +40,9 @@ final class LogPages: EventPageSource {
   }
 
   func nextPage() async throws(ReadError) -> [RecordedEvent]? {
-    try await log.reading { () throws(PostgreSQLError) in
+    // Also where pages come faster than anybody waits for one.
+    if Task.isCancelled { throw .cancelled }
+    return try await log.reading { () throws(PostgreSQLError) in
       do throws(PostgreSQLError) {
         // Without a bound there is nothing to go on with; nor is there where another has the connection by now.
         if lease?.keep() == false { lease = nil }

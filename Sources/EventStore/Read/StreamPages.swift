@@ -29,6 +29,8 @@ final class StreamPages: EventPageSource {
   }
 
   func nextPage() async throws(ReadError) -> [RecordedEvent]? {
+    // Also where pages come faster than anybody waits for one.
+    if Task.isCancelled { throw .cancelled }
     do {
       return try await log.reading { () throws(PostgreSQLError) in try await page() }
     } catch {

@@ -59,7 +59,9 @@ struct Bench: AsyncParsableCommand {
     do {
       try await PostgreSQLEventLog.withLog(scratch.configuration) { try await measure($0) }
     } catch {
-      try? await scratch.drop()
+      // Interrupted, too: what is cancelled could not even connect.
+      try? await Task { try await scratch.drop() }.value
+      try Task.checkCancellation()
       throw error
     }
     try await scratch.drop()

@@ -139,7 +139,10 @@ struct Export: AsyncParsableCommand {
   @Option(help: "Only streams of this category. May be given more than once.")
   var category: [String] = []
 
-  func validate() throws { try category.forEach(Self.checkCategory) }
+  func validate() throws {
+    try category.forEach(Self.checkCategory)
+    if output.isEmpty { throw ValidationError("--output: expected a path, found nothing") }
+  }
 
   /// One that no stream can have is a mistake.
   static func checkCategory(_ name: String) throws {

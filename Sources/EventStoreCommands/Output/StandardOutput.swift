@@ -29,7 +29,7 @@ final class StandardOutput {
   /// Nothing that is written arrives any more: a command that would go on for long can stop.
   static var isLost: Bool { loss.load(ordering: .relaxed) != 0 }
 
-  /// Runs `body` until it ends, is interrupted, or nobody reads the output any more: without looking, a command that
+  /// Runs `body` until it ends, is interrupted, or nothing that is written arrives any more: without looking, a command that
   /// follows would notice that only at the next event, which may never come.
   static func whileRead(_ body: @escaping @Sendable () async throws -> Void) async throws {
     try await withThrowingTaskGroup { group in
@@ -41,14 +41,16 @@ final class StandardOutput {
     }
   }
 
-  /// Waits until nobody reads standard output any more, as after `| head` has had enough; or until cancelled.
+  /// Waits until nobody reads standard output any more, as after `| head` has had enough, or it cannot be written, as to a
+  /// full disk; or until cancelled.
   private static func readerGone() async {
-    while !Task.isCancelled {
-      // Without events asked for, only errors are told: of a pipe, that its reading end is closed.
-      var output = pollfd(fd: STDOUT_FILENO, events: 0, revents: 0)
-      if poll(&output, 1, 0) > 0, output.revents & Int16(POLLERR | POLLHUP | POLLNVAL) != 0 { return }
-      try? await Task.sleep(for: .milliseconds(200))
-    }
+    while !Task.isCancelled, !isLost, !isReaderGone { try? await Task.sleep(for: .milliseconds(200)) }
+  }
+
+  static var isReaderGone: Bool {
+    // Without events asked for, only errors are told: of a pipe, that its reading end is closed.
+    var output = pollfd(fd: STDOUT_FILENO, events: 0, revents: 0)
+    return poll(&output, 1, 0) > 0 && output.revents & Int16(POLLERR | POLLHUP | POLLNVAL) != 0
   }
 
   /// - Throws: ``CommandFailure`` when output was lost. A reader that went away, as `head` does, had enough: that is

@@ -104,6 +104,7 @@ extension CommandLineTests {
         ["append", "a-1", "--type", "t", "--data", "{"],
         ["read", "a-404"], ["read", "a-1", "--until", "soon"], ["status", "--schema", "Not This"],
         ["streams", "--schema", "absent"], ["import", "missing.csv", "--stream", "a-{b}", "--type", "t"], ["down"],
+        ["export", "--output", ""], ["status", "--directory", ""],
       ])
     func errors(arguments: [String]) async throws {
       try await withEsctl { esctl in
@@ -130,7 +131,11 @@ extension CommandLineTests {
       "output that cannot be written is a failure", .enabled(if: FileManager.default.fileExists(atPath: "/dev/full")))
     func diskFull() async throws {
       try await withEsctl { esctl in
-        for command in ["log > /dev/full", "export > /dev/full", "export --output /dev/full", "status > /dev/full"] {
+        #expect(try await esctl("outbox", "groups", "create", "mailer").status == 0)
+        for command in [
+          "log > /dev/full", "export > /dev/full", "export --output /dev/full", "status > /dev/full",
+          "outbox lag --watch > /dev/full", "outbox consume mailer --ack-all > /dev/full",
+        ] {
           let output = try await esctl.shell("esctl \(command)")
           #expect(output.status == 1, "\(command)")
           #expect(output.standardError.contains("No space left"), "\(command): \(output.standardError)")

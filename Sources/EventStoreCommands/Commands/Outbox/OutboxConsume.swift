@@ -83,7 +83,8 @@ struct OutboxConsume: AsyncParsableCommand {
       _ = try await ConsumerGroups(log).status(of: group.name)
       if let exec {
         let command = ConsumingCommand(command: exec)
-        return try await GroupConsumer(log, group.name, options: options) { try await command.handle($0) }.run()
+        let consumer = GroupConsumer(log, group.name, options: options) { try await command.handle($0) }
+        return try await StandardOutput.whileRead { try await consumer.run() }
       }
       let answers = ackAll ? nil : Answers()
       let printer = DeliveryPrinter(answers)
@@ -145,6 +146,8 @@ private struct ConsumingCommand: Sendable {
       error: .fileDescriptor(.standardError, closeAfterSpawningProcess: false))
     // Ended by us, because its time was over or this program is to end.
     if Task.isCancelled, result.terminationStatus != .exited(0) { throw CancellationError() }
+    // Its output is ours: it may have ended because nobody reads that any more, and so shall we.
+    if result.terminationStatus != .exited(0), StandardOutput.isReaderGone { return .throttle(after: 1) }
     switch result.terminationStatus {
     case .exited(0): return .ack
     case .exited(65): return .park(reason: "the command ended with exit code 65")

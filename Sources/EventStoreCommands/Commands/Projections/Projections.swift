@@ -11,7 +11,7 @@ struct Projections: AsyncParsableCommand {
       A read model is a .sql file (see docs/read-models.md), or in the code of a service. Readers use the views in the \
       schema <store>_views, here eventstore_views.
 
-      A change without downtime:
+      Examples, a change without downtime:
         esctl projections run balance.sql                         # version 1: live, and follows the log
         esctl projections rebuild balance --file balance-v2.sql   # beside it, from the first event on
         esctl projections compare balance                         # what would change: exit code 0 nothing, 7 something
