@@ -53,7 +53,7 @@ struct CommandFailure: Error, CustomStringConvertible {
       case .unavailable: self.init(.unavailable, "unavailable", error.description)
       case .database: self.init(.failed, "database", error.description)
       case .encryption: self.init(.encryption, "encryption", error.description)
-      case .cancelled: self.init(.failed, "cancelled", error.description)
+      case .cancelled: self.init(.failed, "cancelled", "interrupted")
       }
     case let error as OpenError:
       switch error {
@@ -62,8 +62,10 @@ struct CommandFailure: Error, CustomStringConvertible {
       case .notMigrated(_, .absent): self.init(.notFound, "noStore", error.description)
       case .encryption: self.init(.encryption, "encryption", error.description)
       case .unavailable: self.init(.unavailable, "unavailable", error.description)
+      case .database(let cause) where cause.code == .cancelled: self.init(.failed, "cancelled", "interrupted")
       case .database: self.init(.failed, "database", error.description)
       }
+    case let error as PostgreSQLError where error.code == .cancelled: self.init(.failed, "cancelled", "interrupted")
     case let error as PostgreSQLError:
       self.init(
         error.isUnavailable ? .unavailable : .failed, error.isUnavailable ? "unavailable" : "database",

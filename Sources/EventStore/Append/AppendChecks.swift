@@ -35,22 +35,26 @@ package enum AppendChecks {
       throw .invalid(error.description)
     }
     guard event.schemaVersion >= 1, event.schemaVersion <= Int(Int32.max) else {
-      throw .invalid("schema version \(event.schemaVersion) of event \(event.id) is not 1 … \(Int32.max)")
+      throw .invalid("schema version \(event.schemaVersion) of event \(name(event)) is not 1 … \(Int32.max)")
     }
     if let time = event.occurredAt, !times.contains(time) {
-      throw .invalid("the time of event \(event.id) is outside the years 1 to 9999: check seconds against milliseconds")
+      throw .invalid(
+        "the time of event \(name(event)) is outside the years 1 to 9999: check seconds against milliseconds")
     }
     guard event.payload.bytes.count <= maximumPayloadBytes else {
       throw .invalid(
-        "the payload of event \(event.id) has \(event.payload.bytes.count) bytes; the limit is \(maximumPayloadBytes): "
+        "the payload of event \(name(event)) has \(event.payload.bytes.count) bytes; the limit is \(maximumPayloadBytes): "
           + "store large content elsewhere and put a reference to it into the event")
     }
     guard event.metadata.json.count <= maximumMetadataBytes else {
       throw .invalid(
-        "the metadata of event \(event.id) has \(event.metadata.json.count) bytes; the limit is \(maximumMetadataBytes)"
+        "the metadata of event \(name(event)) has \(event.metadata.json.count) bytes; the limit is \(maximumMetadataBytes)"
       )
     }
   }
+
+  /// As it is written everywhere.
+  private static func name(_ event: EventData) -> String { event.id.uuidString.lowercased() }
 
   /// Whether a recorded event is what an append asks for. Of a payload that cannot be opened any more (its subject was
   /// shredded), everything else decides.

@@ -26,7 +26,7 @@ extension CommandLineTests {
         }
         exporting.signal(signal)
         let output = try await exporting.output()
-        #expect(output.status == 1 && output.standardError.contains("cancelled"), "\(output)")
+        #expect(output.status == 1 && output.standardError.contains("interrupted"), "\(output)")
         #expect(
           try FileManager.default.contentsOfDirectory(atPath: esctl.folder.path).allSatisfy { !$0.contains("jsonl") })
       }
