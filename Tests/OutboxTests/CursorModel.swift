@@ -12,13 +12,13 @@ struct CursorModel {
   }
 
   /// What the database would hold.
-  private struct Row {
+  struct Row {
     var shards: ShardSet
     var place: CursorPlace
     var epoch = 0
   }
 
-  private final class Member {
+  final class Member {
     let row: Int
     let epoch: Int
     let state: CursorState
@@ -42,14 +42,14 @@ struct CursorModel {
   let timersPass: Bool?
   /// When an event may start.
   private var due: [Int64: Int64] = [:]
-  private var events: [RecordedEvent] = []
-  private var rows: [Int: Row] = [0: Row(shards: .all, place: CursorPlace(position: 0))]
-  private var lastRow = 0
+  var events: [RecordedEvent] = []
+  var rows: [Int: Row] = [0: Row(shards: .all, place: CursorPlace(position: 0))]
+  var lastRow = 0
   private var keyRows: [String: KeyRow] = [:]
   private var singles: [Int64: SingleEvent] = [:]
   private var parked: [Int64: DeadLetter] = [:]
-  private var members: [Member] = []
-  private var now: Int64 = 0
+  var members: [Member] = []
+  var now: Int64 = 0
 
   // What the oracle knows.
   private var failuresLeft: [Int64: Int] = [:]
@@ -60,8 +60,8 @@ struct CursorModel {
   private(set) var redeliveries = 0
   private(set) var starts = 0
   private(set) var crashes = 0
-  private(set) var splits = 0
-  private(set) var merges = 0
+  var splits = 0
+  var merges = 0
   private(set) var spills = 0
 
   private static let limits = CursorState.Limits(
@@ -206,7 +206,7 @@ struct CursorModel {
     member.state.admit(page, key: Self.key)
   }
 
-  private var isCurrent: (Member) -> Bool { { [rows] in rows[$0.row]?.epoch == $0.epoch } }
+  var isCurrent: (Member) -> Bool { { [rows] in rows[$0.row]?.epoch == $0.epoch } }
 
   private mutating func start(_ member: Member) throws {
     let wanted = member.state.takeWanted(now: now)
@@ -298,7 +298,7 @@ struct CursorModel {
       ? .postponed(.milliseconds(Int.random(in: 0...3, using: &random))) : .done
   }
 
-  private mutating func write(_ member: Member) {
+  mutating func write(_ member: Member) {
     guard let changes = member.state.takeChanges(now: now) else { return }
     guard isCurrent(member) else {
       members.removeAll { $0 === member }
@@ -312,64 +312,6 @@ struct CursorModel {
     for letter in changes.deadLetters { parked[letter.position] = letter }
     durable.formUnion(member.done)
     member.done = []
-  }
-
-  private mutating func split(_ member: Member) {
-    guard isCurrent(member), member.state.shards.count > 1 else { return }
-    var given = ShardSet(member.state.shards.shards.filter { _ in Bool.random(using: &random) })
-    member.state.hold(given)
-    given = given.subtracting(member.state.busyShards)
-    guard !given.isEmpty, given != member.state.shards else { return member.state.letGo(.all) }
-    write(member)
-    if let changes = member.state.takeChanges(now: now) {
-      // The server was away.
-      member.state.putBack(changes)
-      return member.state.letGo(.all)
-    }
-    guard let row = rows[member.row] else { return }
-    splits += 1
-    lastRow += 1
-    rows[lastRow] = Row(shards: given, place: row.place)
-    rows[member.row]?.shards = row.shards.subtracting(given)
-    member.state.drop(given)
-    member.state.letGo(.all)
-  }
-
-  private mutating func merge(_ member: Member) {
-    guard isCurrent(member), member.flights.isEmpty,
-      let other = members.first(where: { $0 !== member && $0.row != member.row && isCurrent($0) && $0.flights.isEmpty })
-    else { return }
-    write(member)
-    write(other)
-    guard let one = rows[member.row], let two = rows[other.row], member.state.isWritten, other.state.isWritten else {
-      // Not written down after all: they are as if they had died.
-      members.removeAll { $0 === member || $0 === other }
-      return
-    }
-    merges += 1
-    rows[member.row]?.place = one.place.merged(with: two.place, own: one.shards, others: two.shards)
-    rows[member.row]?.shards = one.shards.union(two.shards)
-    rows[member.row]?.epoch += 1
-    rows[other.row] = nil
-    members.removeAll { $0 === member || $0 === other }
-  }
-
-  /// Two cursors that nobody has are taken over as one.
-  private mutating func join() {
-    let orphans = rows.keys.filter { row in !members.contains { $0.row == row && $0.epoch == rows[row]?.epoch } }
-      .sorted()
-    guard orphans.count > 1, let one = rows[orphans[0]], let two = rows[orphans[1]] else { return }
-    merges += 1
-    func own(_ row: Row) -> CursorPlace {
-      row.place.restricted(
-        to: row.place.open.filter { position in
-          events.contains { $0.position.rawValue == position && row.shards.contains($0.shard) }
-        })
-    }
-    rows[orphans[0]]?.place = own(one).merged(with: own(two), own: one.shards, others: two.shards)
-    rows[orphans[0]]?.shards = one.shards.union(two.shards)
-    rows[orphans[0]]?.epoch += 1
-    rows[orphans[1]] = nil
   }
 
   /// What a person does about dead letters.

@@ -20,9 +20,7 @@ extension InlineTests {
       try await log.withTransaction(isolation: isolation) { transaction in
         // Its snapshot is from before the build is engaged again.
         try await transaction.execute(Statement("SELECT 1"))
-        try await withRunner(log) {
-          try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
-        }
+        try await engage(catalog, log)
         let error = await #expect(throws: AppendError.self) {
           try await inline.append(
             [StreamAppend([Model.deposit(1)], to: "account-1", expecting: .noStream)], in: transaction)
@@ -34,10 +32,23 @@ extension InlineTests {
     }
   }
 
+  @Test("READ UNCOMMITTED is READ COMMITTED to PostgreSQL, and here")
+  func readUncommitted() async throws {
+    let database = try TestDatabase.required
+    try await withInline { log, inline, _ in
+      try await log.withTransaction { transaction in
+        try await transaction.execute(Statement("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"))
+        _ = try await inline.append(
+          [StreamAppend([Model.deposit(1)], to: "account-1", expecting: .noStream)], in: transaction)
+      }
+      #expect(try await rows(database) == ["account-0 11 2", "account-1 1 1"])
+    }
+  }
+
   @Test("a wait for a synchronous standby that was given up is not told as an append that is safe")
   func unconfirmed() async throws {
     try await IsolatedServer.with { server in
-      try await withInline(in: server.database, statementTimeout: .seconds(1)) { log, inline, _ in
+      try await withInline(in: server.database, statementTimeout: .seconds(2)) { log, inline, _ in
         try await server.waitForStandby("nobody")
         do throws(AppendError) {
           _ = try await inline.append([Model.deposit(1)], to: "account-1", expecting: .noStream)
@@ -82,9 +93,7 @@ extension InlineTests {
         try await holder.script("COMMIT")
       }
       try await catalog.resume("balance")
-      try await withRunner(log) {
-        try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
-      }
+      try await engage(catalog, log)
       #expect(try await rows(database) == ["account-0 11 2"] + (1...4).map { "account-\($0) 1 1" })
     }
   }
@@ -98,9 +107,7 @@ extension InlineTests {
       let catalog = ProjectionCatalog(log)
       let text = Model.text(columns: "settings text", values: ", \(settings)", head: "-- mode: inline")
       try await catalog.register(try Model.model(text))
-      try await withRunner(log) {
-        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
-      }
+      try await engage(catalog, log)
       try await log.withTransaction { transaction in
         let query = Statement("SELECT \(settings)")
         let before = try await transaction.execute(query).text(0, 0)
@@ -136,9 +143,7 @@ extension InlineTests {
         Model.text(columns: "looks text", values: ", \(value)", head: "-- mode: inline"))
       try await log.append([Model.deposit(1)], to: "account-1", expecting: .noStream)
       try await catalog.register(model)
-      try await withRunner(log) {
-        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
-      }
+      try await engage(catalog, log)
       try await log.withTransaction { transaction in
         _ = try await InlineLog(log).append(
           [StreamAppend([Model.deposit(1)], to: "account-2", expecting: .noStream)], in: transaction)
@@ -160,9 +165,7 @@ extension InlineTests {
       let text = Model.text(
         columns: "nap text", values: ", CASE WHEN max(version) > 1 THEN pg_sleep(5)::text END", head: "-- mode: inline")
       try await catalog.register(try Model.model(text))
-      try await withRunner(log) {
-        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
-      }
+      try await engage(catalog, log)
       try await InlineLog(log).append([Model.deposit(1)], to: "account-1", expecting: .noStream)
       let error = await #expect(throws: AppendError.self) {
         try await InlineLog(log).append([Model.deposit(1)], to: "account-1", expecting: .exact(1))

@@ -32,6 +32,13 @@ struct InlineTests {
       version: version, table: table, columns: columns, values: values, update: update, head: "-- mode: inline")
   }
 
+  /// Runs it for as long as it needs.
+  func engage(_ catalog: ProjectionCatalog, _ log: PostgreSQLEventLog) async throws {
+    try await withRunner(log) {
+      try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
+    }
+  }
+
   func withInline(
     in database: TestDatabase? = nil, statementTimeout: Duration? = nil,
     _ body: (PostgreSQLEventLog, InlineLog, ProjectionCatalog) async throws -> Void
@@ -42,9 +49,7 @@ struct InlineTests {
       let catalog = ProjectionCatalog(log)
       try await log.append([Model.deposit(5), Model.deposit(6)], to: "account-0", expecting: .noStream)
       try await catalog.register(try Model.model(Self.text()))
-      try await withRunner(log) {
-        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
-      }
+      try await engage(catalog, log)
       try await body(log, InlineLog(log), catalog)
     }
   }
@@ -166,9 +171,7 @@ struct InlineTests {
           try await group.waitForAll()
         }
         try await catalog.resume("balance")
-        try await withRunner(log) {
-          try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
-        }
+        try await engage(catalog, log)
         #expect(
           try await database.number("SELECT sum(events)::bigint FROM eventstore_views.balance") == 2 + 10 * (round + 1))
       }
@@ -187,9 +190,7 @@ struct InlineTests {
         try await database.number("SELECT count(*) FROM pg_trigger WHERE tgname = 'events_inline' AND tgenabled <> 'D'")
           == 0)
       try await catalog.resume("balance")
-      try await withRunner(log) {
-        try await eventually("engaged again") { try await catalog.builds()[0].state == .inline }
-      }
+      try await engage(catalog, log)
       #expect(try await rows(database) == ["account-0 11 2", "account-9 2 2"])
     }
   }
@@ -207,9 +208,7 @@ struct InlineTests {
     try await asRole("eventstore_projector") { log in
       let catalog = ProjectionCatalog(log)
       try await catalog.register(try Model.model(Self.text()))
-      try await withRunner(log) {
-        try await eventually("engaged") { try await catalog.builds()[0].state == .inline }
-      }
+      try await engage(catalog, log)
       _ = try await asRole("eventstore_writer") { writer in
         try await InlineLog(writer).append([Model.deposit(2)], to: "account-1", expecting: .exact(1))
       }

@@ -66,6 +66,8 @@ public struct IsolatedServer: Sendable {
         do throws(PostgreSQLError) {
           try await connection.execute(probe, timeout: .milliseconds(200))
         } catch {
+          // A slow disk may use up the time before any standby is waited for.
+          if error.code == .timeout { continue }
           guard error.code == .unconfirmed else { throw error }
           isWaitedFor = true
         }

@@ -13,10 +13,7 @@ internal import Synchronization
 /// Layout: docs/ABI/TypeMetadata.rst of the Swift project; where a program was built without reflection metadata
 /// (`-disable-reflection-metadata`), a type counts by its name alone.
 package enum StateShape {
-  /// The first 16 bytes of SHA-256 of ``text(of:)``.
-  package static func fingerprint(of type: Any.Type) -> [UInt8] { fingerprint(ofText: text(of: type)) }
-
-  /// As ``fingerprint(of:)``, of what the states are made from, too.
+  /// Of the type's shape, and of what its states are made from.
   ///
   /// - Parameter inputs: What else they are made from; always the same for a type.
   package static func fingerprint(
@@ -37,6 +34,7 @@ package enum StateShape {
   /// Of the types of this process, which do not change: each load of an aggregate asks.
   private static let known = Mutex<[Known: [UInt8]]>([:])
 
+  /// The first 16 bytes of SHA-256.
   package static func fingerprint(ofText text: String) -> [UInt8] { Array(sha256(Array(text.utf8)).prefix(16)) }
 
   package static func text(of type: Any.Type) -> String {

@@ -39,7 +39,7 @@ struct StandbyTests {
   func unconfirmed() async throws {
     try await IsolatedServer.with { server in
       let database = server.database
-      try await database.withLog({ $0.connection.statementTimeout = .milliseconds(500) }) { log in
+      try await database.withLog({ $0.connection.statementTimeout = .seconds(2) }) { log in
         try await log.append([.sample("1")], to: "a-1", expecting: .noStream)
         try await server.waitForStandby("nobody")
         let late = EventData.sample("2")
