@@ -91,6 +91,9 @@ public struct EmbeddedCluster: Sendable {
   func locked<Result>(
     timeout: Duration = .seconds(180), _ body: () async throws -> Result
   ) async throws -> Result {
+    guard directory.string.utf8.allSatisfy({ $0 != 0x0A && $0 != 0x0D }) else {
+      throw EmbeddedClusterError.unsuitablePath(directory)
+    }
     try files.makePrivateDirectory(directory)
     let lock = try await DirectoryLock(directory, timeout: timeout)
     let result = try await body()

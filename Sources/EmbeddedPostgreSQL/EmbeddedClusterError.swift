@@ -26,6 +26,9 @@ public enum EmbeddedClusterError: Error, Hashable, CustomStringConvertible {
   /// The data was made by another release of PostgreSQL than the one that shall open it.
   case wrongRelease(data: FilePath, made: Int, server: Int)
 
+  /// The directory's path holds a line break, which PostgreSQL's files about itself do not survive.
+  case unsuitablePath(FilePath)
+
   /// The directory exists but holds no cluster.
   case notACluster(data: FilePath)
 
@@ -85,6 +88,11 @@ public enum EmbeddedClusterError: Error, Hashable, CustomStringConvertible {
       return """
         \(data) was made by PostgreSQL \(made), but the server is release \(server). Install release \(made) \
         (`apt-get install postgresql-\(made)`), or name the directory of its programs.
+        """
+    case .unsuitablePath(let path):
+      return """
+        The path \(path.string.debugDescription) holds a line break, which PostgreSQL's own files do not survive. Name \
+        another directory.
         """
     case .notACluster(let data):
       return """

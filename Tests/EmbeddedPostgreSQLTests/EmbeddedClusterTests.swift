@@ -194,6 +194,14 @@ struct EmbeddedClusterTests {
     }
   }
 
+  @Test("is not made where its path would break PostgreSQL's files")
+  func lineBreak() async throws {
+    let directory = ClusterFixture.newDirectory().appending("a\nb")
+    let cluster = EmbeddedCluster(directory: directory)
+    await #expect(throws: EmbeddedClusterError.unsuitablePath(directory)) { try await cluster.start() }
+    #expect(!FileManager.default.fileExists(atPath: directory.string))
+  }
+
   @Test("does not touch a directory that is no cluster, nor strangers' files beside one")
   func strangersFiles() async throws {
     let files = ClusterFiles(ClusterFixture.newDirectory())

@@ -23,6 +23,7 @@ struct ExportedRows: ImportRows, ~Copyable {
     }
     let row = Members(members, object, line: line)
     do {
+      try row.checkNames()
       guard let id = UUID(uuidString: try row.string("id")) else { throw row.problem("id is not a UUID") }
       let stream = try StreamName(try row.string("stream"))
       var event = EventData(
@@ -59,6 +60,18 @@ struct ExportedRows: ImportRows, ~Copyable {
     func problem(_ text: String) -> RowProblem {
       RowProblem(line: line, text + " (other JSON lines than those of `export` need --stream and --type)")
     }
+
+    /// A member that nobody reads, perhaps a slip, would be lost without a word.
+    func checkNames() throws {
+      guard let unknown = members.first(where: { !Self.known.contains($0.key) }) else { return }
+      throw problem("unknown member \(unknown.key.debugDescription): expected \(Self.known.joined(separator: ", "))")
+    }
+
+    /// As ``EventJSON`` writes them.
+    private static let known = [
+      "id", "stream", "version", "position", "type", "schemaVersion", "time", "data", "metadata", "subject",
+      "dataEncoding", "error",
+    ]
 
     func raw(_ key: String) -> UnsafeRawBufferPointer? {
       members.first { $0.key == key }.map { UnsafeRawBufferPointer(rebasing: object[$0.value]) }

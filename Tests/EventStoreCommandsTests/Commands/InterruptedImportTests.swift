@@ -132,6 +132,18 @@ extension CommandLineTests {
       #expect(try await stored() == (0..<2500).filter { $0 < 1237 || $0 % 5 != 1237 % 5 })
     }
 
+    @Test("a member that nobody knows, as of a slip, stops the import: it would be lost", .database)
+    func unknownMember() async throws {
+      let esctl = try EsctlRunner(TestDatabase.required)
+      defer { esctl.remove() }
+      let line = "{\"id\":\"\(UUID())\",\"stream\":\"a-1\",\"type\":\"t\",\"data\":1"
+      try "\(line),\"meta\":{\"by\":\"me\"}}\n".write(
+        to: esctl.folder.appendingPathComponent("events.jsonl"), atomically: true, encoding: .utf8)
+      let output = try await esctl("import", "events.jsonl")
+      #expect(output.status == 65 && output.standardError.contains("unknown member \"meta\""), "\(output.standardError)")
+      #expect(try await esctl("log", "--json").lines.isEmpty)
+    }
+
     private static let mapping = ["--stream", "a-{account}", "--type", "t"]
 
     @Test("of a file that has changed, the rows that are new are added, wherever they stand", .database)
