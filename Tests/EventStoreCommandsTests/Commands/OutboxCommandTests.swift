@@ -209,6 +209,9 @@ extension CommandLineTests {
       let state = try await lag(esctl, "one")
       #expect(state["handled"] as? Int == 3 && state["parked"] as? Int == 1)
       #expect(try await esctl("outbox", "seek", "one", "--to", "beginning").status == 0)
+      let unanswered = try await esctl(["outbox", "consume", "one", "--until-empty"], input: #"{"ack":1}"# + "\n")
+      #expect(unanswered.status == 1 && unanswered.standardError.contains("before everything was answered"))
+      #expect(try await lag(esctl, "one")["handled"] as? Int == 4)
       let twice = try await esctl(
         ["outbox", "consume", "one", "--until-empty"], input: #"{"ack":1}"# + "\n" + "what\n")
       #expect(twice.status == 65 && twice.standardError.contains("expected a line such as"))

@@ -94,7 +94,7 @@ struct OutboxConsume: AsyncParsableCommand {
         try await CommandEnvironment.$current.withValue(environment) {
           try await withThrowingTaskGroup { tasks in
             tasks.addTask { try await consumer.run() }
-            if let answers { tasks.addTask { try await answers.read() } }
+            if let answers { tasks.addTask { [untilEmpty] in try await answers.read(untilEmpty: untilEmpty) } }
             // Whichever ends first: no more events, or nobody who answers.
             try await tasks.next()
             tasks.cancelAll()
@@ -193,6 +193,8 @@ private actor Answers {
   private var last = 0
   /// Given out and not answered.
   private var open: Set<Int> = []
+  /// What is said of these comes too late, and is nobody's fault.
+  private var takenBack: Set<Int> = []
   private var isOver = false
 
   func expect(_ number: Int) {
@@ -213,7 +215,12 @@ private actor Answers {
     }
   }
 
-  private func giveUp(_ number: Int) { waiting.removeValue(forKey: number)?.resume(returning: .throttle(after: 0.001)) }
+  private func giveUp(_ number: Int) {
+    guard let continuation = waiting.removeValue(forKey: number) else { return }
+    open.remove(number)
+    takenBack.insert(number)
+    continuation.resume(returning: .throttle(after: 0.001))
+  }
 
   private struct Answer: Decodable {
     var ack: Int?
@@ -224,14 +231,21 @@ private actor Answers {
     var reason: String?
   }
 
-  nonisolated func read() async throws {
+  /// Returns when no more is said. With `untilEmpty` it does not: a delivery that waits for an answer then is an error, and
+  /// without any the consumer comes to its end by itself.
+  nonisolated func read(untilEmpty: Bool) async throws {
     defer { Task { await self.end() } }
     var lines = ArrivingLines()
     try await read(&lines)
     while await hasEarly { try await Task.sleep(for: .milliseconds(10)) }
+    guard untilEmpty else { return }
+    while await !hasOpen { try await Task.sleep(for: .milliseconds(10)) }
+    throw CommandFailure(
+      .failed, "unanswered", "standard input ended before everything was answered: the rest is delivered again")
   }
 
   private var hasEarly: Bool { !early.isEmpty }
+  private var hasOpen: Bool { !open.isEmpty }
 
   private nonisolated func read(_ lines: inout ArrivingLines) async throws {
     while let line = try await lines.next() {
@@ -253,6 +267,7 @@ private actor Answers {
   }
 
   private func say(_ number: Int, _ disposition: Disposition) throws {
+    guard takenBack.remove(number) == nil else { return }
     guard open.remove(number) != nil || (number > last && number <= last + 100_000) else {
       throw CommandFailure(
         .badInput, "badAnswer", "standard input: there is no delivery \(number) that waits for an answer")
