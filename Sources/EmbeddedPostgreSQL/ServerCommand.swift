@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Subprocess
 import SystemPackage
 
@@ -20,6 +21,16 @@ struct ServerCommand {
     self.standardInput = standardInput
   }
 
+  /// What the server finds otherwise than this process, whom it outlives. Its messages are read at the start, so they must
+  /// be in English; and whatever SQL can make it run would see our master key, or another server's password.
+  private static var environment: [Environment.Key: String?] {
+    var changes: [Environment.Key: String?] = ["LC_ALL": "C"]
+    for name in ProcessInfo.processInfo.environment.keys where name.hasPrefix("EVENTSTORE_") || name.hasPrefix("PG") {
+      if let key = Environment.Key(rawValue: name) { changes[key] = .some(nil) }
+    }
+    return changes
+  }
+
   /// Runs the program and returns its standard output.
   ///
   /// - Parameter detached: In a session of its own, so that a Ctrl-C in the terminal does not reach it.
@@ -33,8 +44,7 @@ struct ServerCommand {
       result = try await Subprocess.run(
         line[0].contains("/") ? .path(FilePath(line[0])) : .name(line[0]),
         arguments: Arguments(Array(line.dropFirst())),
-        // The start reads the server's messages, so they must be in English.
-        environment: .inherit.updating(["LC_ALL": "C"]),
+        environment: .inherit.updating(Self.environment),
         workingDirectory: workingDirectory,
         platformOptions: options,
         input: .string(standardInput),

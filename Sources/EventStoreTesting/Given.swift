@@ -50,7 +50,7 @@ public struct Outcome<A: Aggregate> {
   public func then(_ expected: [A.Event]) throws {
     switch result {
     case .success(let events):
-      guard try Stored.texts(events) == Stored.texts(expected) else {
+      guard try Stored.forms(events) == Stored.forms(expected) else {
         throw UnexpectedOutcome("expected \(expected), found \(events)")
       }
     case .failure(let error): throw UnexpectedOutcome("expected \(expected), but it threw \(error)")
@@ -96,10 +96,11 @@ public struct UnexpectedOutcome: Error, Sendable, CustomStringConvertible {
 }
 
 private enum Stored {
-  static func texts(_ events: [some AggregateEvent]) throws -> [String] {
+  /// Type and payload of each, in bytes.
+  static func forms(_ events: [some AggregateEvent]) throws -> [[[UInt8]]] {
     try events.map { event in
       let data = try EventCodec().encode(event)
-      return data.type + String(decoding: data.payload.bytes, as: UTF8.self)
+      return [Array(data.type.utf8), data.payload.bytes]
     }
   }
 

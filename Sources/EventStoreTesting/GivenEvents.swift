@@ -5,6 +5,7 @@ internal import Glibc
 internal import PostgreSQL
 public import Projections
 public import Replay
+internal import Synchronization
 internal import SystemPackage
 
 /// A test of one projection: the events that have happened, and the rows that they must lead to.
@@ -55,7 +56,7 @@ public struct GivenEvents: Sendable {
       return RecordedEvent(
         id: given.event.id, stream: given.stream, version: versions[given.stream] ?? 1,
         position: Position(Int64(index + 1)), type: given.event.type, schemaVersion: given.event.schemaVersion,
-        recordedAt: Date(timeIntervalSince1970: Double(index)), occurredAt: given.event.occurredAt,
+        recordedAt: Date(timeIntervalSince1970: Double(index)), occurredAt: given.event.occurredAt?.asRecorded,
         metadata: given.event.metadata, payload: .success(given.event.payload))
     }
     server = url.map { .given($0, schema) } ?? .own
@@ -65,24 +66,22 @@ public struct GivenEvents: Sendable {
   ///
   /// - Throws: `ReadModelError`, ``UnexpectedOutcome``.
   public func when(_ model: ReadModel, codec: EventCodec = EventCodec()) async throws -> Projected {
-    let setUp: @Sendable (Connection, SchemaName) async throws -> ModelStatements = { connection, store in
-      try await ModelStatements.create(model.setup, of: model, on: connection)
-      let statements = try await ModelStatements(model, tableSchema: Self.schema, on: connection, store: store, codec)
-      try await statements.check(on: connection)
-      return statements
-    }
-    let together = try await inTransaction { connection, store in
-      let statements = try await setUp(connection, store)
-      try await statements.finish(statements.send(try statements.encode(events), on: connection))
-      return try await Self.rows(on: connection)
-    }
-    let singly = try await inTransaction { connection, store in
-      let statements = try await setUp(connection, store)
-      for event in events {
-        try await statements.finish(statements.send(try statements.encode([event]), on: connection))
+    let own = events.filter { model.filter.admits($0) }
+    func apply(_ batches: [[RecordedEvent]]) async throws -> [String: [String]] {
+      try await inTransaction { connection, schema, store in
+        try await ModelStatements.create(model.setup, of: model, on: connection)
+        let statements = try await ModelStatements(model, tableSchema: schema, on: connection, store: store, codec)
+        try await statements.check(on: connection)
+        for batch in batches {
+          try await statements.finish(statements.send(try statements.encode(batch), on: connection))
+        }
+        // What a function touches is known only afterwards.
+        try await statements.checkTables(on: connection)
+        return try await Self.rows(of: schema, on: connection)
       }
-      return try await Self.rows(on: connection)
     }
+    let together = try await apply([own])
+    let singly = try await apply(own.map { [$0] })
     guard together == singly else {
       throw UnexpectedOutcome("applied as one set: \(together); applied one by one: \(singly)")
     }
@@ -93,14 +92,14 @@ public struct GivenEvents: Sendable {
   public func when(_ projection: some Projection, codec: EventCodec = EventCodec()) async throws -> Projected {
     let own = events.filter { projection.filter.admits($0) }
     func apply(_ batches: [[RecordedEvent]]) async throws -> [String: [String]] {
-      try await inTransaction { connection, _ in
+      try await inTransaction { connection, schema, _ in
         let transaction = Transaction(connection)
         try await projection.createTables(in: transaction)
         try await projection.createIndexes(in: transaction)
         for batch in batches where !batch.isEmpty {
           try await projection.apply(ProjectionBatch(batch, codec: codec), in: transaction)
         }
-        return try await Self.rows(on: connection)
+        return try await Self.rows(of: schema, on: connection)
       }
     }
     let together = try await apply([own])
@@ -113,24 +112,26 @@ public struct GivenEvents: Sendable {
 
   // MARK: The database
 
-  private static let schema = "eventstore_test_of_a_projection"
-
-  private func inTransaction<R>(_ body: (Connection, SchemaName) async throws -> R) async throws -> R {
-    let (url, store) = try await server.address()
-    let connection = try await Connection.connect(ConnectionConfiguration(url))
+  /// Tests run side by side: a schema of its own for each, and no more connections than any server has.
+  private func inTransaction<R>(_ body: (Connection, _ schema: String, _ store: SchemaName) async throws -> R)
+    async throws -> R
+  {
+    let (pool, store) = try await server.address()
+    let lease = try await pool.lease()
     // Never committed.
-    defer { connection.close() }
-    try await connection.script(
+    defer { lease.connection.close() }
+    let schema = "eventstore_test_\(UUID().uuidString.lowercased().replacing("-", with: ""))"
+    try await lease.connection.script(
       """
       BEGIN;
-      CREATE SCHEMA \(Self.schema);
-      \(ModelStatements.settings("LOCAL", searchPath: "\(Self.schema), pg_temp"))
+      CREATE SCHEMA \(schema);
+      \(ModelStatements.settings("LOCAL", searchPath: "\(schema), pg_temp"))
       """)
-    return try await body(connection, store)
+    return try await body(lease.connection, schema, store)
   }
 
   /// As JSON, by table, ordered by their text.
-  private static func rows(on connection: Connection) async throws -> [String: [String]] {
+  private static func rows(of schema: String, on connection: Connection) async throws -> [String: [String]] {
     var rows: [String: [String]] = [:]
     let tables = try await connection.execute(
       Statement("SELECT tablename::text FROM pg_tables WHERE schemaname = $1"), Parameters(schema))
@@ -189,10 +190,26 @@ private enum TestServer {
     }
   }
 
-  func address() async throws -> (url: String, schema: SchemaName) {
+  private static let pools = Mutex<[String: ConnectionPool]>([:])
+
+  func address() async throws -> (pool: ConnectionPool, store: SchemaName) {
     switch self {
-    case .given(let url, let schema): return (url, schema)
-    case .own: return try await Self.started.value
+    case .given(let url, let schema): return (Self.pool(url), schema)
+    case .own:
+      let (url, schema) = try await Self.started.value
+      return (Self.pool(url), schema)
+    }
+  }
+
+  /// One a server: it is what tests wait for when there are many.
+  private static func pool(_ url: String) -> ConnectionPool {
+    pools.withLock { pools in
+      if let pool = pools[url] { return pool }
+      var configuration = ConnectionConfiguration(url)
+      configuration.poolTimeout = .seconds(3600)
+      let pool = ConnectionPool(configuration)
+      pools[url] = pool
+      return pool
     }
   }
 }

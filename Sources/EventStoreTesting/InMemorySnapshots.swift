@@ -25,7 +25,10 @@ final class InMemorySnapshots: SnapshotStore {
     kept.withLock { kept in
       let key = Key(stream: snapshot.stream, shape: snapshot.shape)
       var snapshots = kept[key, default: []].filter { $0.version != snapshot.version }
-      snapshots.append(snapshot)
+      snapshots.append(
+        Snapshot(
+          stream: snapshot.stream, shape: snapshot.shape, version: snapshot.version, eventID: snapshot.eventID,
+          latestTime: snapshot.latestTime, state: snapshot.state, keyIDs: snapshot.keyIDs, createdAt: Date()))
       snapshots.sort { $0.version < $1.version }
       kept[key] = snapshots.suffix(Self.kept)
     }

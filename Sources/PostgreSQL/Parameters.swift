@@ -165,8 +165,18 @@ extension Date: PostgreSQLEncodable {
   package init(microsecondsSince2000 microseconds: Int64) {
     // -infinity is the smallest number; nothing may trap on a row.
     let (shifted, overflow) = microseconds.subtractingReportingOverflow(31_622_400_000_000)
-    self.init(timeIntervalSinceReferenceDate: Double(overflow ? microseconds : shifted) / 1_000_000)
+    let seconds = Double(overflow ? microseconds : shifted) / 1_000_000
+    self.init(timeIntervalSinceReferenceDate: seconds)
+    // From 2^32 seconds on the nearest number may be one that counts as the next microsecond.
+    guard abs(seconds) > 4e9, microsecondsSince2000 != microseconds else { return }
+    for other in [seconds.nextDown, seconds.nextUp] {
+      let date = Date(timeIntervalSinceReferenceDate: other)
+      if date.microsecondsSince2000 == microseconds { self = date }
+    }
   }
+
+  /// To the microsecond, as PostgreSQL keeps it.
+  package var asRecorded: Date { Date(microsecondsSince2000: microsecondsSince2000) }
 }
 
 /// Bytes as `bytea`. (An array of `UInt8` would read as an array of something.)

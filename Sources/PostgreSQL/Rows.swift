@@ -21,6 +21,9 @@ public final class Rows: @unchecked Sendable {
 
   deinit { PQclear(result) }
 
+  /// The memory that they take.
+  public var byteCount: Int { PQresultMemorySize(result) }
+
   /// How many rows a command changed, as in `INSERT 0 5`.
   public var affected: Int { PQcmdTuples(result).flatMap { Int(String(cString: $0)) } ?? 0 }
 

@@ -195,7 +195,7 @@ public struct InlineLog: TransactionalEventLog {
           RecordedEvent(
             id: event.id, stream: append.stream, version: result.firstVersion + index, position: position,
             type: event.type, schemaVersion: event.schemaVersion, recordedAt: times[position.rawValue] ?? .now,
-            occurredAt: event.occurredAt, metadata: event.metadata, payload: .success(event.payload)))
+            occurredAt: event.occurredAt?.asRecorded, metadata: event.metadata, payload: .success(event.payload)))
       }
     }
     return events.sorted { $0.position < $1.position }

@@ -194,6 +194,17 @@ struct EmbeddedClusterTests {
     }
   }
 
+  @Test("does not inherit what is only this process's")
+  func environment() async throws {
+    setenv("EVENTSTORE_OF_A_TEST", "secret", 1)
+    defer { unsetenv("EVENTSTORE_OF_A_TEST") }
+    try await ClusterFixture.withCluster { cluster in
+      let found = try await ClusterFixture.query(
+        cluster.start(), "select position('EVENTSTORE_' in pg_read_file('/proc/self/environ')) > 0")
+      #expect(found == "f")
+    }
+  }
+
   @Test("is not made where its path would break PostgreSQL's files")
   func lineBreak() async throws {
     let directory = ClusterFixture.newDirectory().appending("a\nb")

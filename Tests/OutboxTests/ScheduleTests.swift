@@ -193,16 +193,21 @@ struct ScheduleTests {
         """)
       try await schedules.add(EventData(type: "locked", payload: .json("{}")), to: "c-1", .at(.now), name: "locked")
       try await schedules.add(event("fine"), to: "b-1", .at(.now), name: "fine")
+      try await schedules.add(
+        EventData(type: "reminded", payload: .json("{}"), subject: "customer-7"), to: "d-1", .at(.now), name: "stolen")
       try await database.sql(
         """
+        UPDATE eventstore.schedules SET subject = 'customer-8' WHERE name = 'stolen';
         CREATE TABLE backup AS SELECT key_id, wrapped_key FROM eventstore.data_keys WHERE subject = 'gone';
         UPDATE eventstore.data_keys SET wrapped_key = NULL, shredded_at = now() WHERE subject = 'gone'
         """)
       try await runOnce(log)
       #expect(try await log.version(of: "b-1") == 2)
       let left = try await schedules.all()
-      #expect(left.map(\.name).sorted() == ["locked", "shredded", "taken"])
-      let words = ["locked": "SQLSTATE 55P03", "shredded": "shredded", "taken": "already in stream"]
+      #expect(left.map(\.name).sorted() == ["locked", "shredded", "stolen", "taken"])
+      let words = [
+        "locked": "SQLSTATE 55P03", "shredded": "shredded", "stolen": "altered", "taken": "already in stream",
+      ]
       for status in left {
         #expect(status.attempts == 1)
         #expect(status.problem?.contains(words[status.name] ?? "?") == true, "\(status)")

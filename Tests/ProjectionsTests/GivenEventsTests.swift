@@ -62,4 +62,47 @@ struct GivenEventsTests {
     try await GivenEvents(.json("account-1", "deposited", "{\"cents\":5}"), url: database.connectionString)
       .when(LastOnly()).then("sums", "{\"account\":\"account-1\",\"cents\":5}")
   }
+
+  @Test("only events of its categories are its, as when it runs")
+  func categories() async throws {
+    let database = try TestDatabase.required
+    try await GivenEvents(
+      .json("account-1", "deposited", "{\"cents\":5}"), .json("order-1", "deposited", "{\"cents\":7}"),
+      .json("order-1", "unheard of", "{}"), url: database.connectionString
+    ).when(try Model.model(Model.first))
+      .then("balance", "{\"account\":\"account-1\",\"cents\":5,\"events\":1}")
+  }
+
+  @Test("what only a function shows to be another's table is refused, as when it runs")
+  func foreignTable() async throws {
+    let database = try TestDatabase.required
+    try await database.sql(
+      """
+      CREATE TABLE public.others (n bigint);
+      CREATE FUNCTION public.peek() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.others';
+      """)
+    let model = Model.first.replacing(
+      "sum((data->>'cents')::bigint)", with: "sum((data->>'cents')::bigint + public.peek())")
+    let error = await #expect(throws: ReadModelError.self) {
+      _ = try await GivenEvents(
+        .json("account-1", "deposited", "{\"cents\":5}"), url: database.connectionString
+      ).when(try Model.model(model))
+    }
+    #expect(error?.reason == .foreignTable)
+  }
+
+  @Test("many tests at once")
+  func manyAtOnce() async throws {
+    let database = try TestDatabase.required
+    let given = GivenEvents(.json("account-1", "deposited", "{\"cents\":5}"), url: database.connectionString)
+    try await withThrowingTaskGroup { group in
+      for _ in 0..<40 {
+        group.addTask {
+          try await given.when(try Model.model(Model.first))
+            .then("balance", "{\"account\":\"account-1\",\"cents\":5,\"events\":1}")
+        }
+      }
+      try await group.waitForAll()
+    }
+  }
 }

@@ -71,7 +71,7 @@ BEGIN
                  FROM unnest(out_stream_ids, expected) AS a (stream_id, expected)
                 WHERE a.stream_id <> 0
                 GROUP BY a.stream_id
-               HAVING count(*) > 1 AND max(abs(a.expected + 1)) > 0) THEN
+               HAVING count(*) > 1 AND bool_or(a.expected <> -1)) THEN
       RAISE EXCEPTION 'a stream stands twice in one call, once with an expected version'
         USING ERRCODE = 'invalid_parameter_value';
     END IF;

@@ -7,10 +7,12 @@ SELECT current_user::text,
        has_table_privilege(':"schema".events', 'SELECT'),
        has_table_privilege(':"schema".events', 'UPDATE, DELETE, TRUNCATE'),
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
-       (SELECT count(*) = 3 FROM pg_trigger t
+       (SELECT count(*) = 5 FROM pg_trigger t
          WHERE t.tgrelid IN (':"schema".events'::regclass, ':"schema".streams'::regclass,
-                             ':"schema".categories'::regclass)
-           AND t.tgname IN ('events_append_only', 'streams_append_only', 'categories_append_only')
+                             ':"schema".categories'::regclass, ':"schema".data_keys'::regclass,
+                             ':"schema".master_keys'::regclass)
+           AND t.tgname IN ('events_append_only', 'streams_append_only', 'categories_append_only', 'data_keys_kept',
+                            'master_keys_kept')
            AND t.tgenabled = 'O'),
        (SELECT s.cache_size = 1 AND s.increment_by = 1 AND NOT s.cycle
           FROM pg_sequences s

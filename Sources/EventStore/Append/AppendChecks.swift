@@ -56,8 +56,8 @@ package enum AppendChecks {
   /// As it is written everywhere.
   private static func name(_ event: EventData) -> String { event.id.uuidString.lowercased() }
 
-  /// Whether a recorded event is what an append asks for. Of a payload that cannot be opened any more (its subject was
-  /// shredded), everything else decides.
+  /// Whether a recorded event is what an append asks for. Of a payload whose subject was shredded, everything else
+  /// decides; one that cannot be opened for another reason is not known to be the same.
   package static func isSame(_ event: EventData, _ recorded: RecordedEvent) -> Bool {
     guard event.id == recorded.id, event.type == recorded.type, event.schemaVersion == recorded.schemaVersion,
       event.metadata.isSame(as: recorded.metadata),
@@ -85,7 +85,8 @@ package enum AppendChecks {
   ) -> Bool {
     switch recorded.payload {
     case .success(let payload): payload == event.payload || isSame(payload, event.payload)
-    case .failure: true
+    case .failure(.shredded): true
+    case .failure: false
     }
   }
 }

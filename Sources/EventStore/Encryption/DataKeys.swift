@@ -119,8 +119,11 @@ final class DataKeys: Sendable {
 
   func key(_ id: UUID) -> Result<DataKey, PayloadError>? { known.withLock { $0.byID[id] } }
 
-  /// Looks in the store for keys by their ids, and remembers also why one cannot be had.
-  func fetch(ids: [UUID], _ connection: Connection) async throws(PostgreSQLError) {
+  /// Looks in the store for keys by their ids.
+  @discardableResult
+  func fetch(
+    ids: [UUID], _ connection: Connection
+  ) async throws(PostgreSQLError) -> [UUID: Result<DataKey, PayloadError>] {
     learn(try await ask(for: ids, connection).promptRows(), ids)
   }
 
@@ -128,10 +131,9 @@ final class DataKeys: Sendable {
     connection.send(queries.keysByID, Parameters(BinaryArray(ids)))
   }
 
-  /// What was asked for.
+  /// What was asked for. Why a key cannot be had is remembered too, unless that can be mended in the store.
   ///
   /// - Returns: The same, whatever is forgotten of it meanwhile.
-  @discardableResult
   func learn(_ rows: Rows, _ ids: [UUID]) -> [UUID: Result<DataKey, PayloadError>] {
     var found: [UUID: Result<DataKey, PayloadError>] = [:]
     found.reserveCapacity(ids.count)
@@ -139,7 +141,7 @@ final class DataKeys: Sendable {
     warnOfSwap()
     for id in ids where found[id] == nil { found[id] = .failure(.dataKeyMissing(key: id.uuidString.lowercased())) }
     known.withLock { known in
-      for (id, key) in found { known.byID[id] = key }
+      for (id, key) in found where !key.mayBeMended { known.byID[id] = key }
     }
     return found
   }
@@ -152,6 +154,16 @@ final class DataKeys: Sendable {
     return Result { () throws(PayloadError) in
       try DataKey(
         id: rows.uuid(index, 0), subject: subject, wrapped: rows.byteArray(index, 3), masterKey: masterKey)
+    }
+  }
+}
+
+extension Result<DataKey, PayloadError> {
+  /// Whether the store may have the key another time, as its row was lost or altered: see `PayloadError`.
+  var mayBeMended: Bool {
+    switch self {
+    case .failure(.dataKeyMissing), .failure(.dataKeyAltered): true
+    default: false
     }
   }
 }

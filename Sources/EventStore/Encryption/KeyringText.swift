@@ -86,12 +86,10 @@ extension Keyring {
   /// Makes a new key and lends the line that adds it to a keyring, ended by a newline, to be printed into a
   /// vault. It exists in no other place: what `body` does not keep is lost.
   ///
-  /// - Throws: What `body` throws. Traps where AES-256-GCM is unavailable.
-  public static func withNewLine<R, Failure: Error>(
-    _ body: (UnsafeRawBufferPointer) throws(Failure) -> R
-  ) throws(Failure) -> R {
+  /// - Throws: ``EncryptionError/aesUnavailable``, ``EncryptionError/libraryUnavailable``, and what `body` throws.
+  public static func withNewLine<R>(_ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+    try CryptoLibrary.start()
     let line = LockedBuffer(count: lineSize)
-    CryptoLibrary.requireStarted()
     write(MasterKey(random: ()), to: line.address)
     return try body(UnsafeRawBufferPointer(line.bytes))
   }

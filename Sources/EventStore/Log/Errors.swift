@@ -4,7 +4,8 @@ public import PostgreSQL
 public enum AppendError: Error, Sendable {
   /// The stream is not where the writer believed. Nothing was written: read again, decide again.
   case conflict(VersionConflict)
-  /// An event of this stream has this id already, with other content. Nothing was written.
+  /// An event of this stream has this id already, with other content, or one that cannot be opened to compare it. Nothing
+  /// was written.
   case duplicateEventID(id: String, stream: StreamName)
   /// The request itself is wrong: an empty list, a stream named twice, an invalid name, a payload over the limit.
   case invalid(String)
@@ -48,7 +49,8 @@ extension AppendError: CustomStringConvertible {
     case .conflict(let conflict):
       "version conflict in \(conflict); nothing was written: read the stream again and decide again"
     case .duplicateEventID(let id, let stream):
-      "event id \(id) is already in stream \(stream) with other content; nothing was written: give a new event a new id"
+      "event id \(id) is already in stream \(stream) with other content, or content that cannot be opened; nothing was "
+        + "written: give a new event a new id"
     case .invalid(let problem): "\(problem); nothing was written"
     case .encryption(let error): "\(error); nothing was written"
     case .unavailable(let error): "the database is unavailable: \(error); nothing was written"

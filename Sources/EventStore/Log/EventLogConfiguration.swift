@@ -17,7 +17,8 @@ public struct EventLogConfiguration: Sendable {
   public var appendLanes = 2
   /// How long an append is tried again while the server is away, before its caller is told.
   public var appendPatience: Duration = .seconds(10)
-  /// Events a page when reading.
+  /// Events a page when reading, at most; pages of large ones have fewer, so that one weighs about 16 MiB. Where few events
+  /// of the log pass a filter, up to four times as many.
   public var pageSize = 1000
   /// A live subscription that gets no hint looks for new events this soon after the last one …
   public var shortestPoll: Duration = .milliseconds(5)

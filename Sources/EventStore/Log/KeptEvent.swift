@@ -62,19 +62,23 @@ extension PostgreSQLEventLog {
     let unknown = Set(kept.compactMap(\.keyID)).filter { id in
       if case .success? = keys.key(id) { false } else { true }
     }
-    if !unknown.isEmpty { try await keys.fetch(ids: Array(unknown), connection) }
+    let found = unknown.isEmpty ? [:] : try await keys.fetch(ids: Array(unknown), connection)
     return kept.map { event in
       Result { () throws(PayloadError) in
         EventData(
-          id: event.id, type: event.type, schemaVersion: event.schemaVersion, payload: try payload(of: event),
+          id: event.id, type: event.type, schemaVersion: event.schemaVersion, payload: try payload(of: event, found),
           metadata: event.metadata, subject: event.subject, occurredAt: event.occurredAt)
       }
     }
   }
 
-  private func payload(of event: KeptEvent) throws(PayloadError) -> Payload {
+  private func payload(
+    of event: KeptEvent, _ found: [UUID: Result<DataKey, PayloadError>]
+  ) throws(PayloadError) -> Payload {
     let key = try event.keyID.map { id throws(PayloadError) in
-      guard let key = try keys.key(id)?.get() else { throw .dataKeyMissing(key: id.uuidString.lowercased()) }
+      guard let key = try (found[id] ?? keys.key(id))?.get() else {
+        throw .dataKeyMissing(key: id.uuidString.lowercased())
+      }
       return key
     }
     if key == nil {
@@ -82,6 +86,8 @@ extension PostgreSQLEventLog {
         throw .notSealed(category: event.stream.category)
       }
     }
+    // It will be sealed again under its subject's key, which must not be another's than it is under now.
+    if let key, !key.subject.isSameBytes(as: event.subject ?? event.stream.description) { throw .altered }
     let context = EnvelopeContext(
       eventID: event.id, stream: event.stream.description, type: event.type, schemaVersion: event.schemaVersion,
       metadata: event.metadata.isEmpty ? nil : event.metadata.json,

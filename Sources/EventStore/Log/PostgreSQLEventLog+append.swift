@@ -32,7 +32,9 @@ extension PostgreSQLEventLog {
         return try await body()
       } catch {
         switch error {
-        case .unavailable(let reason) where reason.code == .closed: throw error
+        case .unavailable(let reason) where reason.code == .closed,
+          .outcomeUnknown(let reason) where reason.code == .closed:
+          throw error
         case .unavailable, .outcomeUnknown: break
         default: throw error
         }
@@ -114,10 +116,7 @@ extension PostgreSQLEventLog {
   ) async throws(AppendError) -> [Appended] {
     var results: [Appended] = []
     for (append, verdict) in zip(appends, verdicts) {
-      guard case .duplicate(let firstVersion, let streamID) = verdict else {
-        // Another part of this atomic append was there before, but this one was not: not the same append.
-        throw duplicate(appends, verdicts)
-      }
+      guard case .duplicate(let firstVersion, let streamID) = verdict else { continue }
       let versions = firstVersion...(firstVersion + append.events.count - 1)
       let recorded: [RecordedEvent]
       if let connection {
@@ -130,6 +129,8 @@ extension PostgreSQLEventLog {
       }
       results.append(try Self.result(append, firstVersion, recorded))
     }
+    // A part of this atomic append was there before and another was not: not the same append.
+    guard results.count == appends.count else { throw duplicate(appends, verdicts) }
     return results
   }
 
@@ -144,7 +145,7 @@ extension PostgreSQLEventLog {
     return try await decoder.events(rows) { () throws(PostgreSQLError) in connection }
   }
 
-  func duplicate(_ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>) -> AppendError {
+  private func duplicate(_ appends: [StreamAppend], _ verdicts: ArraySlice<Verdict>) -> AppendError {
     for (append, verdict) in zip(appends, verdicts) {
       if case .duplicate = verdict {
         return .duplicateEventID(id: append.events[0].id.uuidString.lowercased(), stream: append.stream)

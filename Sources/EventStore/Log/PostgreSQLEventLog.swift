@@ -73,11 +73,12 @@ public final class PostgreSQLEventLog: EventLog {
       case let status: throw OpenError.notMigrated(configuration.schema, status)
       }
       let queries = Queries(configuration.schema)
-      let storeID = try await pool.execute(queries.store).uuid(0, 0)
+      let store = try await pool.execute(queries.store)
+      let storeID = store.uuid(0, 0)
       if case .sealed(let keyring) = configuration.encryption, !configuration.isReadOnly {
         try await claim(storeID, keyring, queries, pool)
       }
-      return PostgreSQLEventLog(configuration, pool, queries, storeID)
+      return PostgreSQLEventLog(configuration, pool, queries, storeID, hasMasterKey: !store.isNull(0, 1))
     } catch let error as OpenError {
       throw error
     } catch let error as PostgreSQLError {
@@ -111,7 +112,8 @@ public final class PostgreSQLEventLog: EventLog {
   }
 
   private init(
-    _ configuration: EventLogConfiguration, _ pool: ConnectionPool, _ queries: Queries, _ storeID: UUID
+    _ configuration: EventLogConfiguration, _ pool: ConnectionPool, _ queries: Queries, _ storeID: UUID,
+    hasMasterKey: Bool
   ) {
     self.configuration = configuration
     self.storeID = storeID
@@ -126,7 +128,9 @@ public final class PostgreSQLEventLog: EventLog {
     let keys = DataKeys(keyring, queries, configuration.logger)
     self.directory = directory
     self.keys = keys
-    plaintextCategories = keyring == nil ? .all : .only(configuration.plaintextCategories)
+    // A store that was ever sealed stays so for those who have no key: they take no plaintext for good, and write none.
+    plaintextCategories =
+      keyring == nil && !hasMasterKey ? .all : .only(configuration.plaintextCategories)
     let hints = Hints()
     self.hints = hints
     listener =

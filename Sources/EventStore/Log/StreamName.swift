@@ -61,7 +61,7 @@ extension String {
   }
 
   /// (By memcmp: the library's elementsEqual took a tenth of an append's instructions.)
-  func isSameBytes(as other: String) -> Bool {
+  package func isSameBytes(as other: String) -> Bool {
     other.utf8.withContiguousStorageIfAvailable { isBytes(UnsafeRawBufferPointer($0)) }
       ?? utf8.elementsEqual(other.utf8)
   }

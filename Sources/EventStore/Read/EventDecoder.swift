@@ -53,7 +53,7 @@ final class EventDecoder {
       parts = await opened(rows, parts)
       precondition(parts.allSatisfy { $0.events.count == $0.range.count }, "a row was passed over")
     }
-    opener.forgetMany()
+    opener.forget()
     var events = parts[0].events
     if parts.count > 1 {
       events.reserveCapacity(rows.count)

@@ -25,6 +25,7 @@ struct EventOpener: Sendable {
   let plaintextCategories: PlaintextCategories
   private var streams: [Int64: KnownStream] = [:]
   private var keys: [UUID: Result<DataKey, PayloadError>] = [:]
+  private var mendable: [UUID] = []
   private var types: [String] = []
 
   private typealias Column = EventDecoder.Column
@@ -35,12 +36,18 @@ struct EventOpener: Sendable {
 
   mutating func learn(_ name: StreamName, of id: Int64) { streams[id] = KnownStream(name: name) }
 
-  mutating func learn(_ key: Result<DataKey, PayloadError>, of id: UUID) { keys[id] = key }
+  mutating func learn(_ key: Result<DataKey, PayloadError>, of id: UUID) {
+    keys[id] = key
+    if key.mayBeMended { mendable.append(id) }
+  }
 
-  /// What a scan over many streams met is not kept for ever.
-  mutating func forgetMany() {
+  /// To be called after each page: what a scan over many streams met is not kept for ever, nor are keys that may be there
+  /// the next time.
+  mutating func forget() {
     if streams.count > 50_000 { streams = [:] }
     if keys.count > 50_000 { keys = [:] }
+    for id in mendable { keys[id] = nil }
+    mendable = []
   }
 
   /// Goes on with some rows; stops at one whose name or key is not at hand, and notes all that the rest lacks.

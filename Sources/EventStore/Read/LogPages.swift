@@ -7,7 +7,7 @@ final class LogPages: EventPageSource {
   private let filter: LogFilter
   private let decoder: EventDecoder
   private var lease: ConnectionPool.Lease?
-  private var pending: [(end: Int64, result: PendingResult)] = []
+  private var pending: [Range] = []
   /// Up to where ranges have been asked for.
   private var asked: Int64
   /// The position of the last event that was read.
@@ -16,14 +16,25 @@ final class LogPages: EventPageSource {
   private var newestConnection: UInt64 = .max
   /// Everything up to here is decided; `nil` before the first page.
   private var bound: Int64?
+  /// The first bound, or the last that was asked for: what is appended while all is read is not for this reader, who would
+  /// else never come to an end where it appends itself.
+  private var furthest: Int64?
   /// Numbers of the filter's categories; `nil` when it has none.
   private var categories: [Int64]?
+  private var page: PageLimit
   /// Positions a range: more when few events of a range pass the filter.
   private var width: Int64
-  /// Events a page, at most.
-  private let limit: Int
 
   private static let rangesAhead = 3
+
+  /// Positions that were asked for.
+  private struct Range {
+    let start: Int64
+    let end: Int64
+    /// Events, at most.
+    let limit: Int
+    let result: PendingResult
+  }
 
   /// Everything up to here is known to be decided: there is nothing to ask.
   private let end: Int64?
@@ -35,8 +46,8 @@ final class LogPages: EventPageSource {
     decoder = log.makeDecoder()
     asked = position.rawValue
     lastSeen = position.rawValue
-    width = Int64(log.configuration.pageSize)
-    limit = 4 * log.configuration.pageSize
+    page = PageLimit(log.configuration.pageSize)
+    width = Int64(page.events)
   }
 
   func nextPage() async throws(ReadError) -> [RecordedEvent]? {
@@ -48,7 +59,7 @@ final class LogPages: EventPageSource {
         if lease?.keep() == false { lease = nil }
         if bound == nil || (lease == nil && (!pending.isEmpty || asked < bound ?? 0)) { try await start() }
         defer { rest() }
-        return try await page()
+        return try await readPage()
       } catch {
         // Or whoever asks again would be given what comes after the range that failed.
         restart()
@@ -59,6 +70,7 @@ final class LogPages: EventPageSource {
 
   /// For a reader that goes on after the end: looks how far the log is decided now, and whether that is further.
   func extend() async throws(PostgreSQLError) -> Bool {
+    furthest = nil
     try await start()
     if asked < bound ?? 0 { return true }
     lease = nil
@@ -99,6 +111,7 @@ final class LogPages: EventPageSource {
     defer {
       asked = last.bound
       bound = last.bound
+      furthest = last.bound
       newestConnection = last.newestConnection
     }
     return last.bound - asked
@@ -138,32 +151,40 @@ final class LogPages: EventPageSource {
     self.lease = lease
     // The bound first; the events only in later statements, whose snapshots are younger.
     let bound: Int64
-    if let end { bound = end } else { bound = try await lease.connection.execute(log.queries.horizon).int64(0, 0) }
+    if let end {
+      bound = end
+    } else {
+      let horizon = try await lease.connection.execute(log.queries.horizon).int64(0, 0)
+      bound = min(horizon, furthest ?? horizon)
+    }
     // Categories too: one that came into being before the bound must be known to what is read up to it.
     if !filter.categories.isEmpty, categories?.count != filter.categories.count {
       categories = try await log.directory.categoryIDs(filter.categories, lease.connection)
     }
     self.bound = bound
+    furthest = furthest ?? bound
     newestConnection = newest
   }
 
-  private func page() async throws(PostgreSQLError) -> [RecordedEvent]? {
+  private func readPage() async throws(PostgreSQLError) -> [RecordedEvent]? {
     while true {
       ask()
       guard let lease, !pending.isEmpty else { return nil }
       let range = pending.removeFirst()
       let rows = try await range.result.rows()
-      if rows.count == limit {
+      if rows.count == range.limit {
         // Before the ranges behind it.
         let last = rows.int64(rows.count - 1, EventDecoder.Column.position)
         pending.insert(asked(on: lease, from: last, upTo: range.end), at: 0)
       }
-      adapt(rows.count)
+      page.came(rows)
+      adapt(rows.count, range)
       ask()
       guard rows.count > 0 else { continue }
       let events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease.connection }
       // Only now: a lookup on a connection that breaks must not make the reader pass over these events.
       lastSeen = rows.int64(rows.count - 1, EventDecoder.Column.position)
+      page.opened(events)
       return events
     }
   }
@@ -177,8 +198,10 @@ final class LogPages: EventPageSource {
     }
   }
 
-  private func asked(on lease: ConnectionPool.Lease, from start: Int64, upTo end: Int64) -> (Int64, PendingResult) {
-    (end, lease.connection.send(statement, parameters(start, end)))
+  private func asked(on lease: ConnectionPool.Lease, from start: Int64, upTo end: Int64) -> Range {
+    let limit = 4 * page.events
+    return Range(
+      start: start, end: end, limit: limit, result: lease.connection.send(statement, parameters(start, end, limit)))
   }
 
   private var isFiltered: Bool {
@@ -187,7 +210,7 @@ final class LogPages: EventPageSource {
 
   private var statement: Statement { isFiltered ? log.queries.logRangeFiltered : log.queries.logRange }
 
-  private func parameters(_ start: Int64, _ end: Int64) -> Parameters {
+  private func parameters(_ start: Int64, _ end: Int64, _ limit: Int) -> Parameters {
     guard isFiltered else { return Parameters(start, end, limit) }
     let hasTypes = !filter.types.isEmpty || !filter.typePatterns.isEmpty
     return Parameters(
@@ -195,14 +218,15 @@ final class LogPages: EventPageSource {
       hasTypes ? BinaryArray(filter.typePatterns) : nil, filter.shards, limit)
   }
 
-  private func adapt(_ rows: Int) {
-    let wanted = log.configuration.pageSize
-    if rows < wanted / 4 {
-      width = min(width * 2, 1_000_000)
-    } else if rows == limit {
-      width = Int64(wanted)
-    } else if rows > wanted * 2 {
-      width = max(width / 2, Int64(wanted))
+  /// So wide that a range has a page of events, as far as the last one tells.
+  private func adapt(_ rows: Int, _ range: Range) {
+    let wanted = Int64(page.events)
+    let positions = range.end - range.start
+    if rows == range.limit {
+      width = wanted
+    } else {
+      let fitting = rows == 0 ? .max : positions * wanted / Int64(rows)
+      width = max(wanted, min(fitting, 4 * max(positions, wanted), 1_000_000))
     }
   }
 }

@@ -17,6 +17,9 @@ final class StreamPages: EventPageSource {
   /// Nearly always the only one.
   private var isFirstPage = true
   private var left: Int
+  private var limit: PageLimit
+  /// How many were asked for.
+  private var asked = 0
   /// This process's, before anything was read.
   private var newestConnection: UInt64 = 0
 
@@ -26,6 +29,7 @@ final class StreamPages: EventPageSource {
     self.range = range
     decoder = log.makeDecoder()
     left = range.limit
+    limit = PageLimit(log.configuration.pageSize)
   }
 
   func nextPage() async throws(ReadError) -> [RecordedEvent]? {
@@ -50,8 +54,9 @@ final class StreamPages: EventPageSource {
       let rows = isFirstPage ? try await pending.promptRows() : try await pending.rows()
       isFirstPage = false
       // A bound in time is looked at here, so how many of these rows count is known only below.
-      let isLast = rows.count < pageSize || (range.until == nil && rows.count == left)
+      let isLast = rows.count < asked || (range.until == nil && rows.count == left)
       if range.until == nil { left -= rows.count }
+      limit.came(rows)
       if isLast {
         progress = .finished
       } else {
@@ -65,6 +70,7 @@ final class StreamPages: EventPageSource {
       entry.saw(Int(rows.int64(newest, EventDecoder.Column.version)), since: newestConnection)
       // On the lease in hand: its connection pipelines.
       var events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease.connection }
+      limit.opened(events)
       if let until = range.until {
         events.removeAll { $0.time > until }
         if events.count >= left {
@@ -102,11 +108,8 @@ final class StreamPages: EventPageSource {
       return
     }
     let statement = range.direction == .forwards ? log.queries.streamForwards : log.queries.streamBackwards
-    let pending = lease.connection.send(statement, Parameters(entry.id, first, last, pageSize))
+    asked = range.until == nil ? min(left, limit.events) : limit.events
+    let pending = lease.connection.send(statement, Parameters(entry.id, first, last, asked))
     progress = .reading(lease, entry, pending)
-  }
-
-  private var pageSize: Int {
-    range.until == nil ? min(left, log.configuration.pageSize) : log.configuration.pageSize
   }
 }

@@ -115,7 +115,7 @@ struct PostgreSQLSnapshots: SnapshotStore {
     var key: DataKey?
     for id in ids.sorted(by: { $0.uuidString < $1.uuidString }) {
       guard case .success(let found)? = log.keys.key(id) else { return nil }
-      if let key, key.subject != found.subject { return nil }
+      if let key, !key.subject.isSameBytes(as: found.subject) { return nil }
       key = found
     }
     return key

@@ -117,7 +117,7 @@ struct KeysInit: AsyncParsableCommand {
   func run() async throws {
     let output = StandardOutput()
     if print {
-      Keyring.withNewLine { line in output.line { $0.append(contentsOf: line.prefix { $0 != 0x0A }) } }
+      try Keyring.withNewLine { line in output.line { $0.append(contentsOf: line.prefix { $0 != 0x0A }) } }
       return
     }
     let keyring = try Keyring.create(file: store.keyringPath)

@@ -170,7 +170,8 @@ struct Export: AsyncParsableCommand {
                 + (output == "-" ? "the export ends before it" : "\(output) was not written"))
           }
           let subject = event.keyID.flatMap { subjects[$0] }
-          lines.line { EventJSON.append(event, subject: subject == event.stream.description ? nil : subject, to: &$0) }
+          let isStreams = subject?.isSameBytes(as: event.stream.description) ?? true
+          lines.line { EventJSON.append(event, subject: isStreams ? nil : subject, to: &$0) }
         }
         if StandardOutput.isLost { break }
         count += page.count

@@ -41,7 +41,15 @@ enum EventJSON {
       rest.error = error
     }
     writer.append(raw: ",\"metadata\":")
-    event.metadata.isEmpty ? writer.append(raw: "{}") : writer.append(raw: event.metadata.json)
+    if event.metadata.isEmpty {
+      writer.append(raw: "{}")
+    } else if (try? JSONText.topLevelMembers(of: event.metadata.json)) != nil {
+      writer.append(raw: JSONText.compacted(event.metadata.json))
+    } else {
+      // As a row may have it that was altered, or written past the library: it would make members, or lines, of its own.
+      writer.append(raw: "{}")
+      rest.error = rest.error ?? .malformed("its metadata is not a JSON object")
+    }
     if let subject {
       writer.append(raw: ",\"subject\":")
       writer.append(subject)

@@ -140,7 +140,8 @@ extension CommandLineTests {
       try "\(line),\"meta\":{\"by\":\"me\"}}\n".write(
         to: esctl.folder.appendingPathComponent("events.jsonl"), atomically: true, encoding: .utf8)
       let output = try await esctl("import", "events.jsonl")
-      #expect(output.status == 65 && output.standardError.contains("unknown member \"meta\""), "\(output.standardError)")
+      #expect(
+        output.status == 65 && output.standardError.contains("unknown member \"meta\""), "\(output.standardError)")
       #expect(try await esctl("log", "--json").lines.isEmpty)
     }
 

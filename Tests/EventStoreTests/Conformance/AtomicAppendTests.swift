@@ -50,6 +50,24 @@ struct AtomicAppendTests {
     }
   }
 
+  @Test("the largest version is one that is not there", arguments: Backend.all)
+  func largestVersion(backend: Backend) async throws {
+    try await backend.withLog { log in
+      try await log.append([.sample()], to: "account-1", expecting: .noStream)
+      let error = await appendError { () throws(AppendError) in
+        _ = try await log.append([
+          StreamAppend([.sample()], to: "account-2", expecting: .noStream),
+          StreamAppend([.sample()], to: "account-1", expecting: .exact(.max)),
+        ])
+      }
+      guard case .conflict(let conflict)? = error else {
+        Issue.record("expected a conflict, found \(String(describing: error))")
+        return
+      }
+      #expect(conflict == VersionConflict(stream: "account-1", expected: .exact(.max), actual: 1))
+    }
+  }
+
   @Test("a request that is wrong in itself", arguments: Backend.all)
   func invalid(backend: Backend) async throws {
     try await backend.withLog { log in

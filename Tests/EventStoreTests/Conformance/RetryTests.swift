@@ -100,6 +100,46 @@ struct RetryTests {
     }
   }
 
+  @Test("the id that is told is the one that is there", arguments: Backend.all)
+  func toldID(backend: Backend) async throws {
+    try await backend.withLog { log in
+      let shared = EventData.sample()
+      try await log.append([shared], to: "order-2", expecting: .any)
+      for streams in [("order-1", "order-2"), ("order-3", "order-2")] as [(StreamName, StreamName)] {
+        let error = await appendError { () throws(AppendError) in
+          _ = try await log.append([
+            StreamAppend([.sample()], to: streams.0, expecting: .any),
+            StreamAppend([.sample(), shared], to: streams.1, expecting: .any),
+          ])
+        }
+        guard case .duplicateEventID(let id, "order-2")? = error else {
+          Issue.record("expected a duplicate id in order-2, found \(String(describing: error))")
+          return
+        }
+        #expect(id == shared.id.uuidString.lowercased())
+      }
+    }
+  }
+
+  @Test("at any time that PostgreSQL keeps, to the microsecond", arguments: Backend.all)
+  func times(backend: Backend) async throws {
+    try await backend.withLog { log in
+      var random = SystemRandomNumberGenerator()
+      // Where seconds since 2001 have no bit to spare for a microsecond, and elsewhere.
+      let times = (0..<300).map { number -> Date in
+        let bounds = [-4_503_000_000.0 ... -4_295_000_000, 4_295_000_000...4_503_000_000, 0...800_000_000][number % 3]
+        return Date(timeIntervalSinceReferenceDate: Double.random(in: bounds, using: &random))
+      }
+      let events = times.map { time in
+        var event = EventData.sample()
+        event.occurredAt = time
+        return event
+      }
+      try await log.append(events, to: "account-1", expecting: .noStream)
+      #expect(try await log.append(events, to: "account-1", expecting: .noStream).wasDuplicate)
+    }
+  }
+
   @Test("a retry of an append to several streams", arguments: Backend.all)
   func group(backend: Backend) async throws {
     try await backend.withLog { log in

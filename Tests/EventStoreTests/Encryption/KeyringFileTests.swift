@@ -94,7 +94,7 @@ import Testing
   func several() async throws {
     try await EncryptionFixture.withFolder { folder in
       let path = "\(folder)/keyring"
-      let lines = (0..<3).map { _ in KeyringTextTests.line() }
+      let lines = try (0..<3).map { _ in try KeyringTextTests.line() }
       try write(lines.joined(), to: path)
       let keyring = try Keyring.open(file: path)
       #expect(keyring.ids == lines.map { String($0.prefix(19)) })

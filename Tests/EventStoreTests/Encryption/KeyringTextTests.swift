@@ -7,8 +7,8 @@ import Testing
 @Suite("Keyring, as text") struct KeyringTextTests {
   static let source = "environment variable EVENTSTORE_KEYRING"
 
-  static func line() -> String {
-    Keyring.withNewLine { String(decoding: $0, as: UTF8.self) }
+  static func line() throws -> String {
+    try Keyring.withNewLine { String(decoding: $0, as: UTF8.self) }
   }
 
   static func parse(_ text: String) throws(EncryptionError) -> Keyring {
@@ -17,9 +17,9 @@ import Testing
 
   @Test("a new line is a keyring")
   func newLine() throws {
-    let line = Self.line()
+    let line = try Self.line()
     #expect(line.wholeMatch(of: /mk_[0-9a-f]{16} [A-Za-z0-9+\/]{43}=\n/) != nil)
-    #expect(line != Self.line())
+    #expect(try line != Self.line())
     let keyring = try Self.parse(line)
     #expect(line.hasPrefix(keyring.active.id))
     #expect(keyring.ids == [keyring.active.id])
@@ -29,7 +29,7 @@ import Testing
 
   @Test("comments, blank lines, tabs, CRLF and a missing last newline are no matter; the last key is active")
   func lenient() throws {
-    let (first, second) = (Self.line(), Self.line())
+    let (first, second) = (try Self.line(), try Self.line())
     let tabbed = second.dropLast().replacing(" ", with: " \t ")
     let keyring = try Self.parse("# mine\r\n\r\n  \n" + first.dropLast() + "\r\n\t# more\n  " + tabbed)
     #expect(keyring.ids == [String(first.prefix(19)), String(second.prefix(19))])
@@ -115,7 +115,7 @@ import Testing
   @Test("random bytes never crash", arguments: 0..<10)
   func noise(seed: Int) throws {
     var numbers = SeededNumbers(seed: UInt64(seed))
-    let line = Array((Self.line() + Self.line()).utf8)
+    let line = try Array((Self.line() + Self.line()).utf8)
     for _ in 0..<300 {
       var text = line
       for _ in 0..<Int.random(in: 1...4, using: &numbers) {

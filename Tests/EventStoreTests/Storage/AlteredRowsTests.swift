@@ -107,4 +107,75 @@ struct AlteredRowsTests {
       #expect(try await log.read("account-2", .backwards).first(1).first?.text == "new")
     }
   }
+
+  @Test("a data key that was lost and restored opens again, for a reader that goes on too")
+  func mended() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append(EventData.samples(1), to: "account-1", expecting: .noStream)
+    }
+    try await database.sql(
+      """
+      SET session_replication_role = replica;
+      CREATE TABLE lost AS TABLE eventstore.data_keys; DELETE FROM eventstore.data_keys;
+      """)
+    try await database.withLog { log in
+      var codes: [String?] = []
+      for try await event in log.subscribe() {
+        codes.append({ if case .failure(let error) = event.payload { error.code } else { nil } }())
+        if codes.count == 3 { break }
+        if codes.count == 1 { try await database.sql("INSERT INTO eventstore.data_keys TABLE lost") }
+        try await database.withLog { other in
+          try await other.append([.sample()], to: "account-1", expecting: .any)
+        }
+      }
+      #expect(codes == ["dataKeyMissing", nil, nil])
+      let again = try await log.read("account-1").collect()
+      #expect(again.allSatisfy { $0.text != nil })
+    }
+  }
+
+  @Test("a retry is not told to be the same as what cannot be opened; of a shredded one all else decides")
+  func retried() async throws {
+    let database = try TestDatabase.required
+    let events = EventData.samples(1)
+    try await database.withLog { log in
+      try await log.append(events, to: "account-1", expecting: .noStream)
+    }
+    let flip = "SET data = set_byte(data, length(data) - 1, get_byte(data, length(data) - 1) # 1)"
+    try await database.sql("SET session_replication_role = replica; UPDATE eventstore.events \(flip)")
+    try await database.withLog { log in
+      await #expect { try await log.append(events, to: "account-1", expecting: .noStream) } throws: { error in
+        if case AppendError.duplicateEventID = error { true } else { false }
+      }
+    }
+    try await database.sql("UPDATE eventstore.data_keys SET wrapped_key = NULL, shredded_at = now()")
+    try await database.withLog { log in
+      #expect(try await log.append(events, to: "account-1", expecting: .noStream).wasDuplicate)
+    }
+  }
+
+  @Test("who has no key takes no plaintext for good in a sealed store, and writes none")
+  func withoutKeys() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append(EventData.samples(1), to: "account-1", expecting: .noStream)
+    }
+    try await database.sql(
+      "SET session_replication_role = replica; UPDATE eventstore.events SET data = '\\x00007b7d'")
+    try await database.withLog({
+      $0.encryption = .off
+      $0.plaintextCategories = ["public"]
+    }) { log in
+      let codes = try await log.readAll().collect().map { event in
+        if case .failure(let error) = event.payload { error.code } else { "ok" }
+      }
+      #expect(codes == ["notSealed"])
+      await #expect { try await log.append([.sample()], to: "account-2", expecting: .noStream) } throws: { error in
+        if case AppendError.encryption(.noMasterKey) = error { true } else { false }
+      }
+      try await log.append([.sample("open")], to: "public-1", expecting: .noStream)
+      #expect(try await log.read("public-1").collect().map(\.text) == ["open"])
+    }
+  }
 }

@@ -11,6 +11,8 @@ struct ImmutabilityTests {
     "UPDATE eventstore.streams SET name = 'other-1'", "DELETE FROM eventstore.streams",
     "TRUNCATE eventstore.streams", "UPDATE eventstore.categories SET name = 'other'",
     "DELETE FROM eventstore.categories", "TRUNCATE eventstore.categories CASCADE",
+    "DELETE FROM eventstore.data_keys", "TRUNCATE eventstore.data_keys", "DELETE FROM eventstore.master_keys",
+    "TRUNCATE eventstore.master_keys CASCADE",
   ]
 
   @Test(

@@ -32,6 +32,23 @@ struct PageSizeTests {
     }
   }
 
+  @Test("are smaller where events are large, also where these are small until they are opened")
+  func heavy() async throws {
+    let large = Payload.json("\"\(String(repeating: "x", count: 128 << 10))\"")
+    try await TestDatabase.required.withLog { log in
+      for _ in 0..<15 {
+        try await log.append((0..<100).map { _ in EventData(type: "t", payload: large) }, to: "a-1", expecting: .any)
+      }
+      for pages in [log.readAll().pages, log.read("a-1").pages, log.read("a-1", .backwards).pages] {
+        var sizes: [Int] = []
+        for try await page in pages { sizes.append(page.count) }
+        #expect(sizes.reduce(0, +) == 1500)
+        // What was asked for before the first was opened is of the first size.
+        #expect(sizes.dropFirst(4).allSatisfy { $0 <= 128 } && sizes.allSatisfy { $0 <= 256 }, "\(sizes)")
+      }
+    }
+  }
+
   @Test("do not grow behind positions that were drawn and never committed")
   func gap() async throws {
     let database = try TestDatabase.required

@@ -48,6 +48,25 @@ struct ReaderTests {
     }
   }
 
+  @Test("reading all comes to an end where its consumer appends, also with the one connection that there is")
+  func readerThatAppends() async throws {
+    try await TestDatabase.required.withLog({
+      $0.connection.maximumConnections = 1
+      $0.pageSize = 5
+      $0.listens = false
+    }) { log in
+      try await append(100, to: log)
+      var events = 0
+      for try await event in log.readAll() {
+        try await log.append([.sample()], to: try StreamName("b-\(event.position)"), expecting: .noStream)
+        events += 1
+        if events > 100 { break }
+      }
+      #expect(events == 100)
+      #expect(try await log.readAll().collect().count == 200)
+    }
+  }
+
   @Test("appends leave their connections to readers, between batches, and take others", arguments: [1, 2])
   func appends(pool: Int) async throws {
     let database = try TestDatabase.required
