@@ -174,8 +174,10 @@ private enum TestServer {
   /// tests of two may run side by side.
   private static let started = Task {
     let folder = FileManager.default.temporaryDirectory.path + "/eventstore-testing-\(getuid())"
+    // Its own folder the server may have to give to another account, where we are root; this one stays ours.
+    if mkdir(folder, 0o711) == 0 { chmod(folder, 0o711) }
     try refuseForeign(folder)
-    let url = try await EmbeddedCluster(directory: FilePath(folder)).start()
+    let url = try await EmbeddedCluster(directory: FilePath(folder + "/cluster")).start()
     let schema = try SchemaName("eventstore_\(Migrator.digestOfContents.prefix(16))")
     try await Migrator(ConnectionConfiguration(url), schema: schema).migrateIfNeeded()
     return (url: url, schema: schema)

@@ -4,7 +4,8 @@ internal import Synchronization
 
 /// An event log in memory, for tests of services: the behaviour of `PostgreSQLEventLog` without a server.
 ///
-/// Both pass the same conformance suite. Nothing is encrypted and nothing survives the process.
+/// Both pass the same conformance suite. Nothing is encrypted and nothing survives the process. Snapshots are made by
+/// loads and updates: `AggregateStore.run()` finds none to make.
 public final class InMemoryEventLog: EventLog {
   /// A larger payload is refused, in bytes.
   public let maximumPayloadBytes: Int

@@ -7,7 +7,7 @@ public protocol EventLog: Sendable {
   ///
   /// - Parameter appends: At least one; every stream at most once; at least one event each.
   /// - Returns: What each append did, in the order of `appends`. Retrying with the same event ids returns the first
-  ///   result again and writes nothing.
+  ///   result again and writes nothing. Positions ascend within each stream; which stream comes first is not promised.
   /// - Throws: ``AppendError``. After every case but `outcomeUnknown` nothing was written.
   func append(_ appends: [StreamAppend]) async throws(AppendError) -> [Appended]
 
