@@ -79,7 +79,7 @@ struct GivenEventsTests {
     try await database.sql(
       """
       CREATE TABLE public.others (n bigint);
-      CREATE FUNCTION public.peek() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.others';
+      CREATE FUNCTION public.peek() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM public.others); END';
       """)
     let model = Model.first.replacing(
       "sum((data->>'cents')::bigint)", with: "sum((data->>'cents')::bigint + public.peek())")
