@@ -186,7 +186,10 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "EventStoreCommandsTests",
-      dependencies: ["EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl"],
+      dependencies: [
+        "EventStore", "EventStoreCommands", "PostgreSQL", "TestSupport", "esctl",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "EmbeddedPostgreSQLTests",

@@ -86,6 +86,10 @@ struct StoreOptions: ParsableArguments {
     try checkDirectory()
     let cluster = cluster
     if let running = cluster.connectionString() { return running }
+    return try await naming(fullDisk: { try await start(cluster) })
+  }
+
+  private func start(_ cluster: EmbeddedCluster) async throws -> String {
     let isNew = await cluster.status() == .absent
     notice(
       isNew
@@ -136,7 +140,7 @@ struct StoreOptions: ParsableArguments {
   }
 
   func withLog<R>(_ access: Access, _ body: (PostgreSQLEventLog) async throws -> R) async throws -> R {
-    try await PostgreSQLEventLog.withLog(try await configuration(access), body)
+    try await naming(fullDisk: { try await PostgreSQLEventLog.withLog(try await configuration(access), body) })
   }
 
   func configuration(_ access: Access) async throws -> EventLogConfiguration {
@@ -231,6 +235,27 @@ struct StoreOptions: ParsableArguments {
 }
 
 extension StoreOptions {
+  /// Without room for its log the private PostgreSQL stops, and says why where nobody looks.
+  private func naming<R>(fullDisk body: () async throws -> R) async throws -> R {
+    do {
+      return try await body()
+    } catch {
+      var failure = CommandFailure(error)
+      guard failure.status == .unavailable, let free = freeBytes, free < Self.tooFewBytes,
+        !failure.description.hasPrefix(Self.fullDisk)
+      else { throw error }
+      failure.description =
+        "\(Self.fullDisk) (\(Quantity.bytes(free)) are left where \(directoryPath) lies): make room, then do it again. What was "
+        + "committed is safe. \(failure.description)"
+      throw failure
+    }
+  }
+
+  private static let fullDisk = "the disk of the private PostgreSQL is full"
+
+  /// PostgreSQL makes its log in files of 16 MiB, and stops where it cannot.
+  static let tooFewBytes = 64 << 20
+
   /// Bytes that are left on the disk of the private PostgreSQL; `nil` where there is none, or the system does not say.
   var freeBytes: Int? {
     guard isEmbedded else { return nil }

@@ -38,6 +38,10 @@ public struct GroupAction: Sendable, Hashable {
 }
 
 extension ConsumerGroups {
+  /// How far a group's cursors are behind the end of the log.
+  ///
+  /// - Parameter limit: No more are counted: as many as this means so many or more.
+  /// - Throws: `PostgreSQLError`.
   public func lag(of status: Status, countingTo limit: Int = 100_001) async throws -> GroupLag {
     let filter = status.group.filter.log
     let rows = try await log.pool.execute(

@@ -25,7 +25,7 @@ public struct GroupConsumer: Service {
     /// Instead: between the least and the most of these, as many as are worth it, found from how long the handlers take while there
     /// is enough to do. Only of a handler of single events.
     public var automaticConcurrency: ClosedRange<Int>?
-    /// Events in memory that wait or are in flight, at most.
+    /// Events in memory that wait or are in flight, at most: of each cursor that it owns.
     public var window = 4_000
     /// How long a consumer that hangs keeps its shards. One that has died loses them at once.
     public var lease = Duration.seconds(5)

@@ -2,7 +2,9 @@ public import EventStore
 
 /// What was asked of consumer groups cannot be done.
 public enum OutboxError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// There is no group of this name.
   case notFound(group: String)
+  /// There is one of this name already; nothing was changed.
   case exists(group: String)
   /// There is no dead letter at this position.
   case notParked(group: String, Position)

@@ -3,7 +3,7 @@ public struct ConnectionConfiguration: Sendable {
   /// A libpq connection string, `key=value …` or `postgresql://…`, with everything libpq knows: several hosts, TLS,
   /// password files, services, target_session_attrs.
   public var connectionString: String
-  /// For one attempt on one host, unless the string has a connect_timeout.
+  /// For one attempt on one host, unless the string has a connect_timeout: in whole seconds, 2 at least.
   public var connectTimeout: Duration = .seconds(5)
   /// A statement that takes longer is cancelled on the server. Coarse: to about 0.1 s.
   public var statementTimeout: Duration = .seconds(60)

@@ -18,6 +18,7 @@ public enum ProjectionError: Error, Sendable, Hashable {
   case notCaughtUp(name: String, behind: Int)
   /// It stopped at an event.
   case stopped(name: String, version: Int, ProjectionFailure)
+  /// It is paused: resume it first.
   case paused(name: String)
   /// This process has not the code that it is in.
   case codeMissing(name: String, kind: ProjectionBuild.Kind)
@@ -27,7 +28,9 @@ public enum ProjectionError: Error, Sendable, Hashable {
   case dependents(view: String, dependents: [String])
   /// Readers did not let go of the views in time.
   case busy(name: String, what: String)
+  /// It did not come so far in the time allowed.
   case timedOut(name: String, waitedFor: Position, reached: Position)
+  /// The request itself is wrong.
   case invalid(String)
 }
 

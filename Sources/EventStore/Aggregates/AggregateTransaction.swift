@@ -26,7 +26,7 @@ public final class AggregateTransaction {
   /// Appends to an aggregate when the body ends. To append to it again, use the aggregate that is returned.
   ///
   /// - Returns: The aggregate with the events.
-  /// - Throws: ``CodecError``.
+  /// - Throws: ``CodecError``; ``AppendError/invalid(_:)`` where it is not the one that the last append returned.
   @discardableResult
   public func append<A: Aggregate>(
     _ events: [A.Event], to aggregate: Loaded<A>, metadata: Metadata = Metadata(), subject: String? = nil

@@ -140,11 +140,17 @@ private func declaredName(_ key: any CodingKey) -> String {
 
 /// Why an event could not be made from, or turned into, its payload. Never quotes the payload.
 public enum CodecError: Error, Sendable, Hashable {
+  /// The type's own `encode(to:)` failed, or made something that is no JSON.
   case encoding(type: String, reason: String)
+  /// The stored type's name was not registered.
   case unknownType(String, known: [String])
+  /// No upcaster leads there from an older version; or the event is newer than this program.
   case schemaVersion(type: String, found: Int, expected: Int)
+  /// An upcaster failed. `version` is the one that it was given.
   case upcasting(type: String, version: Int, event: UUID, reason: String)
+  /// The type's own `init(from:)` failed. The reason names members, never values.
   case decoding(type: String, event: UUID, reason: String)
+  /// There is nothing to decode: the payload cannot be opened.
   case payload(PayloadError)
 }
 

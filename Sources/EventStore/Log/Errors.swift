@@ -73,10 +73,13 @@ extension AppendError: CustomStringConvertible {
 
 /// Why reading stopped. A payload that cannot be opened does not stop it: see ``RecordedEvent/payload``.
 public enum ReadError: Error, Sendable {
+  /// No connection in time, or it was lost. A subscription has tried again as often as it may.
   case unavailable(PostgreSQLError)
+  /// The server refused: privileges, a time-out, a standby.
   case database(PostgreSQLError)
   /// The master key in hand is not the store's.
   case encryption(EncryptionError)
+  /// The reader's task was cancelled.
   case cancelled
 }
 

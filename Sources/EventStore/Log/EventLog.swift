@@ -64,7 +64,7 @@ public struct StreamRange: Sendable, Hashable {
   public static func until(_ time: Date) -> StreamRange { StreamRange(until: time) }
 }
 
-/// Which events of the log to read. An empty list means: all.
+/// Which events of the log to read. An empty list means: all. Names are compared byte by byte; none is a pattern.
 public struct LogFilter: Sendable, Hashable {
   public var categories: [String]
   public var types: [String]

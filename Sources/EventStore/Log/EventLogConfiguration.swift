@@ -30,7 +30,7 @@ public struct EventLogConfiguration: Sendable {
   /// mode; readers then poll.
   public var listens = true
 
-  /// Refuses appends. A reader may hold any master key, or none: events whose payload it cannot open say so, one by
+  /// Refuses appends (``AppendError/invalid(_:)``). A reader may hold any master key, or none: events whose payload it cannot open say so, one by
   /// one.
   public var isReadOnly = false
 

@@ -4,8 +4,11 @@ public import PostgreSQL
 public enum OpenError: Error, Sendable, CustomStringConvertible {
   /// The schema has no store, or one at another migration than this binary's.
   case notMigrated(SchemaName, Migrator.Status)
+  /// The master key in hand is not the store's. Nothing was written.
   case encryption(EncryptionError)
+  /// No connection in time.
   case unavailable(PostgreSQLError)
+  /// The server refused: privileges, a time-out.
   case database(PostgreSQLError)
 
   public var description: String {

@@ -79,7 +79,10 @@ extension PostgreSQLEventLog {
     try await append([StreamAppend(events, to: stream, expecting: expected)], in: transaction)[0]
   }
 
-  /// A transaction on a connection of the log's own pool.
+  /// A transaction on a connection of the log's own pool: committed when `body` returns, rolled back when it throws.
+  ///
+  /// - Throws: What `body` throws; or `PostgreSQLError`. `connectionLost` and `unconfirmed`, from COMMIT, leave the outcome
+  ///   unknown.
   public func withTransaction<R>(
     isolation: IsolationLevel = .readCommitted, _ body: (borrowing Transaction) async throws -> R
   ) async throws -> R {

@@ -50,6 +50,8 @@ public final class PostgreSQLEventLog: EventLog {
   }
 
   /// Opens a store for `body` and closes it afterwards.
+  ///
+  /// - Throws: ``OpenError``, and what `body` throws.
   public static func withLog<R>(
     _ configuration: EventLogConfiguration, _ body: (PostgreSQLEventLog) async throws -> R
   ) async throws -> R {

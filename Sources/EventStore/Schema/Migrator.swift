@@ -177,6 +177,7 @@ public struct Migrator: Sendable {
   }
 }
 
+/// Why a store was not made or brought up to date. It is as it was.
 public enum MigrationError: Error, Sendable, CustomStringConvertible {
   /// The database was migrated by a newer binary. Nothing was changed.
   case newer(found: Int, known: Int)
@@ -184,6 +185,7 @@ public enum MigrationError: Error, Sendable, CustomStringConvertible {
   case newerFunctions(found: Int, known: Int)
   /// A migration that was applied had another text: this is another program's schema, or a migration was edited.
   case changed(name: String)
+  /// The server is away or refused: rolled back.
   case database(PostgreSQLError)
 
   public var description: String {
@@ -207,11 +209,13 @@ public struct SchemaName: Sendable, Hashable, ExpressibleByStringLiteral, Custom
   public var description: String { name }
   package var quoted: String { "\"\(name)\"" }
 
-  /// - Throws: ``InvalidName`` unless it is 1 to 53 characters from a to z, 0 to 9 and `_`, not starting with a digit.
+  /// - Throws: ``InvalidName`` unless it is 1 to 53 characters from a to z, 0 to 9 and `_`, starting with a letter but not with
+  ///   `pg_`, which is PostgreSQL's.
   public init(_ name: String) throws(InvalidName) {
     guard Self.isValid(name) else {
       throw InvalidName(
-        kind: "schema name", name: name, problem: "is not 1 to 53 characters of a-z, 0-9 and _, starting with a letter")
+        kind: "schema name", name: name,
+        problem: "is not 1 to 53 characters of a-z, 0-9 and _, starting with a letter and not with pg_")
     }
     self.name = name
   }

@@ -47,8 +47,6 @@ struct Doctor: AsyncParsableCommand {
   }
 
   private static let scarceBytes = 1 << 30
-  /// PostgreSQL makes its log in files of 16 MiB, and stops where it cannot.
-  private static let tooFewBytes = 64 << 20
 
   private func checkDisk(_ report: inout DoctorReport) {
     guard let free = store.freeBytes else { return }
@@ -56,7 +54,7 @@ struct Doctor: AsyncParsableCommand {
     let advice =
       "free some: without room the server stops; what was committed is safe, and it goes on when there is room"
     switch free {
-    case ..<Self.tooFewBytes: report.fail("disk", finding, advice)
+    case ..<StoreOptions.tooFewBytes: report.fail("disk", finding, advice)
     case ..<Self.scarceBytes: report.warn("disk", finding, advice)
     default: report.pass("disk", finding)
     }

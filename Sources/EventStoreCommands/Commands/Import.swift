@@ -48,7 +48,7 @@ struct Import: AsyncParsableCommand {
   var source: String?
 
   enum OnError: String, ExpressibleByArgument, CaseIterable { case stop, skip }
-  @Option(help: "What to do with a bad row: stop, or report it and go on (skip).")
+  @Option(help: "What to do with a bad row: stop; or report it, go on, and end with exit code 65 (skip).")
   var onError = OnError.stop
 
   func validate() throws {
@@ -186,9 +186,6 @@ struct Import: AsyncParsableCommand {
     case AppendError.unavailable(let cause), AppendError.outcomeUnknown(let cause):
       problem = CommandFailure(.unavailable, "unavailable", "the database is unavailable: \(cause)")
       if store.isEmbedded { problem.description += " (its log: \(store.directoryPath)/postgres.log)" }
-      if let free = store.freeBytes, free < 64 << 20 {
-        problem.description += " (its disk is full: \(Quantity.bytes(free)) are left)"
-      }
     case AppendError.database(let cause) where cause.sqlState != "2200H":
       problem = CommandFailure(.failed, "database", "the database refused a batch: \(cause)")
     default: problem = CommandFailure(error)

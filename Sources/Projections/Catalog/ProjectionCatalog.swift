@@ -67,6 +67,10 @@ public struct ProjectionCatalog: Sendable {
     public let end: Position
   }
 
+  /// How far a build is behind the end of the log.
+  ///
+  /// - Parameter limit: No more events are counted: as many as this means so many or more.
+  /// - Throws: `PostgreSQLError`.
   public func lag(of build: ProjectionBuild, countingTo limit: Int = 10_001) async throws -> Lag {
     let rows = try await log.pool.execute(
       queries.lag,

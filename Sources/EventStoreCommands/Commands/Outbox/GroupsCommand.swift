@@ -9,7 +9,8 @@ struct GroupsCommand: AsyncParsableCommand {
     discussion: """
       Examples:
         esctl outbox groups create mailer --category account
-        esctl outbox groups update mailer --attempts 20 --after-last-retry park-and-hold
+        esctl outbox groups update mailer --attempts 20 \\
+          --after-last-retry park-and-hold
         esctl outbox groups list
       """,
     subcommands: [GroupsCreate.self, GroupsUpdate.self, GroupsList.self, GroupsShow.self, GroupsDelete.self])
@@ -226,7 +227,7 @@ struct GroupsUpdate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "update", abstract: "Change a group's policy. Its consumers go by it within a second or two.",
     discussion: """
-      A group's filter and key stay: make a new group instead.
+      What is not given stays as it is, whatever the defaults say. A group's filter and key stay: make a new group instead.
 
       Examples:
         esctl outbox groups update mailer --timeout 30 --rate 100

@@ -12,9 +12,9 @@ struct OutboxCommand: AsyncParsableCommand {
 
       Examples:
         esctl outbox groups create mailer --category account --type 'account.*'
-        esctl outbox consume mailer --exec './mail.sh'      # the event on standard input; exit code 0: handled
+        esctl outbox consume mailer --exec './mail.sh'   # 0: handled
         esctl outbox lag --watch
-        esctl outbox parked fingerprints mailer             # what went wrong, by kind
+        esctl outbox parked fingerprints mailer          # what failed
         esctl outbox parked retry mailer --all
         esctl outbox schedule add order-7 --type order.reminded --data '{}' --in 3600
       """,

@@ -11,10 +11,11 @@ struct OutboxConsume: AsyncParsableCommand {
     commandName: "consume", abstract: "Consume a group's events with a command, or as JSON lines.",
     discussion: """
       With --exec the command is run for each event, which it finds as JSON on standard input (the format of `read --json`), \
-      and in EVENTSTORE_GROUP, EVENTSTORE_KEY, EVENTSTORE_ATTEMPT, EVENTSTORE_EPOCH. Its exit code decides: 0 handled, \
+      and in EVENTSTORE_GROUP, EVENTSTORE_KEY, EVENTSTORE_ATTEMPT, EVENTSTORE_EPOCH, EVENTSTORE_CAUSE (timer, redrive or replay; not \
+      set: its turn has come). Its exit code decides: 0 handled, \
       65 give it up at once, 75 or any other: try it again, 77 stop the group, 99 pass it over.
 
-      Without --exec events are printed as JSON lines {"delivery", "attempt", "key", "event"}, and answered on standard input, \
+      Without --exec events are printed as JSON lines {"delivery", "attempt", "key", "cause", "event"}, and answered on standard input, \
       a line each: {"ack":N}, {"retry":N,"after":SECONDS,"reason":TEXT}, {"park":N,"reason":TEXT}, {"skip":N}; N is what \
       "delivery" says. --ack-all needs no answers: what is printed is handled.
 

@@ -10,7 +10,8 @@ struct ParkedCommand: AsyncParsableCommand {
       Examples:
         esctl outbox parked list mailer
         esctl outbox parked fingerprints mailer
-        esctl outbox parked retry mailer --fingerprint 3f9a0c5b7e21 --rate 50 --dry-run
+        esctl outbox parked retry mailer --fingerprint 3f9a0c5b7e21 --rate 50 \\
+          --dry-run
       """,
     subcommands: [
       ParkedList.self, ParkedShow.self, ParkedFingerprints.self, ParkedRetry.self, ParkedSkip.self, ParkedPurge.self,
@@ -89,7 +90,7 @@ struct ParkedList: AsyncParsableCommand {
       if store.json {
         for event in events { output.line(.object(members(event))) }
       } else if events.isEmpty {
-        output.line("group \(group.name) has no dead letters")
+        output.line("group \(group.name) has no dead letters\(selection.selection == nil ? "" : " like that")")
       } else {
         var table = Table([
           .init("position", .right), .init("stream"), .init("version", .right), .init("type"), .init("tries", .right),

@@ -91,9 +91,11 @@ struct ScheduleAdd: AsyncParsableCommand {
       @weekly, @monthly or @yearly.
 
       Examples:
-        esctl outbox schedule add order-7 --type order.reminded --data '{}' --at 2026-12-24T18:00:00Z
+        esctl outbox schedule add order-7 --type order.reminded --data '{}' \\
+          --at 2026-12-24T18:00:00Z
         esctl outbox schedule add order-7 --type order.reminded --data '{}' --in 90
-        esctl outbox schedule add report-1 --type report.due --data '{}' --cron '0 9 * * mon-fri'
+        esctl outbox schedule add report-1 --type report.due --data '{}' \\
+          --cron '0 9 * * mon-fri'
       """)
   @OptionGroup var store: StoreOptions
   @OptionGroup var given: EventOptions
@@ -259,7 +261,11 @@ struct ScheduleCancel: AsyncParsableCommand {
 struct SchedulePreview: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "preview", abstract: "When a cron expression would be due. Nothing is kept.",
-    discussion: "Example:\n  esctl outbox schedule preview '30 2 * * sun' --time-zone Europe/Prague --count 3")
+    discussion: """
+      Example:
+        esctl outbox schedule preview '30 2 * * sun' --count 3 \\
+          --time-zone Europe/Prague
+      """)
   @OptionGroup var store: StoreOptions
 
   @Argument(help: "The cron expression.")

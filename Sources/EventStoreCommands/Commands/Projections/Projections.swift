@@ -12,12 +12,12 @@ struct Projections: AsyncParsableCommand {
       schema <store>_views, here eventstore_views.
 
       Examples, a change without downtime:
-        esctl projections run balance.sql                         # version 1: live, and follows the log
-        esctl projections rebuild balance --file balance-v2.sql   # beside it, from the first event on
-        esctl projections compare balance                         # what would change: exit code 0 nothing, 7 something
-        esctl projections switch balance                          # readers see version 2, from one moment on
-        esctl projections rollback balance                        # or not
-        esctl projections retire balance                          # there is no way back any more
+        esctl projections run balance.sql                       # live at once
+        esctl projections rebuild balance --file balance-v2.sql # beside it
+        esctl projections compare balance                       # 7: they differ
+        esctl projections switch balance                        # from one moment on
+        esctl projections rollback balance                      # or not
+        esctl projections retire balance                        # no way back any more
       """,
     subcommands: [
       ProjectionsList.self, ProjectionsShow.self, ProjectionsCheck.self, ProjectionsRun.self, ProjectionsStatus.self,
