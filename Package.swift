@@ -144,10 +144,12 @@ let package = Package(
       ],
       path: "Tests/TestSupport",
       swiftSettings: settings),
+    .executableTarget(
+      name: "append-worker", dependencies: ["EventStore"], path: "Tests/AppendWorker", swiftSettings: settings),
     .testTarget(
       name: "EventStoreTests",
       dependencies: [
-        "EmbeddedPostgreSQL", "EventStore", "EventStoreTesting", "PostgreSQL", "TestSupport",
+        "EmbeddedPostgreSQL", "EventStore", "EventStoreTesting", "PostgreSQL", "TestSupport", "append-worker",
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
