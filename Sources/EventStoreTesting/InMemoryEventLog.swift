@@ -1,5 +1,6 @@
 public import EventStore
 public import FoundationEssentials
+internal import PostgreSQL
 internal import Synchronization
 
 /// An event log in memory, for tests of services: the behaviour of `PostgreSQLEventLog` without a server.
@@ -35,7 +36,7 @@ public final class InMemoryEventLog: EventLog {
     let appends = TraceContext.carried(appends, by: nil)
     if Task.isCancelled { throw .cancelled }
     try AppendChecks.check(appends, maximumPayloadBytes: maximumPayloadBytes)
-    let time = Self.rounded(now())
+    let time = now().asRecorded
     let result = store.withLock { store in
       Result { () throws(AppendError) in try Self.append(appends, to: &store, at: time) }
     }
@@ -131,7 +132,7 @@ public final class InMemoryEventLog: EventLog {
         RecordedEvent(
           id: event.id, stream: append.stream, version: last + offset + 1, position: position,
           type: event.type,
-          schemaVersion: event.schemaVersion, recordedAt: time, occurredAt: event.occurredAt.map(rounded),
+          schemaVersion: event.schemaVersion, recordedAt: time, occurredAt: event.occurredAt?.asRecorded,
           metadata: event.metadata, payload: .success(event.payload)))
       if append.expected == .any || append.expected == .streamExists {
         store.unplaced[append.stream, default: [:]][event.id] = last + offset + 1
@@ -140,10 +141,6 @@ public final class InMemoryEventLog: EventLog {
     }
     return Appended(
       stream: append.stream, firstVersion: last + 1, positions: positions, wasDuplicate: false)
-  }
-
-  private static func rounded(_ date: Date) -> Date {
-    Date(timeIntervalSinceReferenceDate: (date.timeIntervalSinceReferenceDate * 1e6).rounded() / 1e6)
   }
 
   // MARK: Reading

@@ -200,7 +200,7 @@ struct EmbeddedClusterTests {
     defer { unsetenv("EVENTSTORE_OF_A_TEST") }
     try await ClusterFixture.withCluster { cluster in
       let found = try await ClusterFixture.query(
-        cluster.start(), "select position('EVENTSTORE_' in pg_read_file('/proc/self/environ')) > 0")
+        cluster.start(), "select position('EVENTSTORE_'::bytea in pg_read_binary_file('/proc/self/environ')) > 0")
       #expect(found == "f")
     }
   }

@@ -44,7 +44,8 @@ public struct EventLogConfiguration: Sendable {
   public enum Encryption: Sendable {
     /// Payloads are sealed under keys that the keyring's active master key wraps.
     case sealed(Keyring)
-    /// Payloads are stored as they are. Sealed ones of an earlier time cannot be read.
+    /// Payloads are stored as they are. In a store that was ever sealed: only those of ``plaintextCategories``, in writing
+    /// and in reading; sealed ones cannot be read.
     case off
   }
 

@@ -6,8 +6,8 @@ internal import PostgreSQL
 struct PageLimit {
   private(set) var events: Int
   private let most: Int
-  /// Bytes an event, of the last page that was opened: compressed payloads grow.
-  private var openedWeight = 0
+  /// Bytes an event, of the last page that was opened: compressed payloads grow. `nil`: none was.
+  private var openedWeight: Int?
 
   private static let bytes = 16 << 20
   private static let first = 256
@@ -19,13 +19,14 @@ struct PageLimit {
 
   mutating func came(_ rows: Rows) {
     guard rows.count > 0 else { return }
-    fit(max(rows.byteCount / rows.count, openedWeight))
+    fit(max(rows.byteCount / rows.count, openedWeight ?? Self.bytes / Self.first))
   }
 
   mutating func opened(_ page: [RecordedEvent]) {
     guard !page.isEmpty else { return }
-    openedWeight = page.reduce(0) { $0 + ((try? $1.payload.get().bytes.count) ?? 0) } / page.count
-    if openedWeight * events > Self.bytes { fit(openedWeight) }
+    let weight = page.reduce(0) { $0 + ((try? $1.payload.get().bytes.count) ?? 0) } / page.count
+    openedWeight = weight
+    if weight * events > Self.bytes { fit(weight) }
   }
 
   private mutating func fit(_ weight: Int) { events = max(1, min(most, Self.bytes / max(1, weight))) }

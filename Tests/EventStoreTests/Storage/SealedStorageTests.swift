@@ -99,9 +99,14 @@ struct PayloadStorageTests {
       #expect(events.map(\.text) == ["<notSealed>", "closed"])
       #expect(events[0].payload == .failure(.notSealed(category: "public")))
     }
-    try await database.withLog({ $0.encryption = .off }) { log in
-      let events = try await log.readAll().collect()
-      #expect(events[0].text == "open" && events[1].text == "<masterKeyMissing>")
+    for (declared, text) in [([], "<notSealed>"), (["public"], "open")] as [(Set<String>, String)] {
+      try await database.withLog({
+        $0.encryption = .off
+        $0.plaintextCategories = declared
+      }) { log in
+        let texts = try await log.readAll().collect().map(\.text)
+        #expect(texts == [text, "<masterKeyMissing>"])
+      }
     }
   }
 
