@@ -14,6 +14,13 @@ struct PostmasterFile: Hashable {
     let path = dataDirectory.appending("postmaster.pid").string
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
     self.init(text: text)
+    // A copy of another cluster's directory has its file, too, and must not be taken for that cluster.
+    var (recorded, asked) = (stat(), stat())
+    if stat(self.dataDirectory, &recorded) == 0, stat(dataDirectory.string, &asked) == 0,
+      recorded.st_ino != asked.st_ino || recorded.st_dev != asked.st_dev
+    {
+      return nil
+    }
     // From elsewhere, as from another container that shares the directory, its socket may have another name.
     if let recorded = socketDirectory, access(recorded.string, F_OK) != 0 {
       socketDirectory = SocketDirectory(for: dataDirectory.removingLastComponent()).path
@@ -47,13 +54,14 @@ struct PostmasterFile: Hashable {
     return UnixSocket.accepts(at: socketDirectory.appending(".s.PGSQL.\(port)"))
   }
 
-  /// Where libpq finds the server. Every value that libpq would take from the environment is given.
+  /// Where libpq finds the server, whatever its variables, or a service, say of another one and of how to go there.
   var connectionString: String? {
     guard let socketDirectory, let port else { return nil }
     let host = socketDirectory.string
     let plain = host.utf8.allSatisfy { $0 != 0x20 && $0 != 0x27 && $0 != 0x5C }
     let escaped =
       plain ? host : "'\(host.reduce(into: "") { $0 += $1 == "'" || $1 == "\\" ? "\\\($1)" : "\($1)" })'"
-    return "host=\(escaped) port=\(port) dbname=\(EmbeddedCluster.database) user=\(EmbeddedCluster.role)"
+    return "host=\(escaped) port=\(port) dbname=\(EmbeddedCluster.database) user=\(EmbeddedCluster.role) hostaddr='' "
+      + "options='' target_session_attrs=primary sslmode=disable gssencmode=disable channel_binding=disable"
   }
 }

@@ -47,6 +47,8 @@ public enum EventStoreCommandLine {
   /// As ``main(arguments:environment:aggregates:projections:codec:)``, but returns the exit code.
   public static func run(arguments: [String], environment: CommandEnvironment) async -> Int32 {
     let json = arguments.prefix { $0 != "--" }.contains("--json")
+    // Whoever has read enough, as `head` does, is no reason to leave things half done. (What we start does not inherit this.)
+    signal(SIGPIPE, SIG_IGN)
     return await CommandEnvironment.$current.withValue(environment) {
       do {
         var command = try Esctl.parseAsRoot(arguments)

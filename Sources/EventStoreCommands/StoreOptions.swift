@@ -35,6 +35,7 @@ struct StoreOptions: ParsableArguments {
   func validate() throws {
     // As from a script whose variable is not set.
     if directory?.isEmpty == true { throw ValidationError("--directory: expected a path, found nothing") }
+    if url?.isEmpty == true { throw ValidationError("--url: expected a connection string or URI, found nothing") }
     if keyring?.isEmpty == true { throw ValidationError("--keyring: expected a path, found nothing") }
   }
 

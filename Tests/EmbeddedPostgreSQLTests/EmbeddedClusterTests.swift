@@ -205,6 +205,21 @@ struct EmbeddedClusterTests {
     }
   }
 
+  @Test("a copy of its directory is not it")
+  func copiedWhileItRuns() async throws {
+    try await ClusterFixture.withCluster { cluster in
+      let connection = try await cluster.start()
+      let copy = EmbeddedCluster(directory: ClusterFixture.newDirectory())
+      _ = try await ServerCommand("/bin/mkdir", ["-p", copy.directory.removingLastComponent().string]).output()
+      _ = try await ServerCommand("/bin/cp", ["-a", cluster.directory.string, copy.directory.string]).output()
+      #expect(copy.connectionString() == nil)
+      #expect(await copy.status() == .stopped)
+      try await copy.stop()
+      #expect(cluster.connectionString() == connection)
+      #expect(try await ClusterFixture.query(connection, "select 1") == "1")
+    }
+  }
+
   @Test("is not made where its path would break PostgreSQL's files")
   func lineBreak() async throws {
     let directory = ClusterFixture.newDirectory().appending("a\nb")

@@ -12,7 +12,8 @@ struct ServerFilesTests {
     let ready = try #require(PostmasterFile(text: lines.joined(separator: "\n") + "\n"))
     #expect(ready.pid == 4711)
     #expect(ready.isReady)
-    #expect(ready.connectionString == "host='/run/my dir' port=5432 dbname=eventstore user=eventstore")
+    #expect(
+      ready.connectionString?.hasPrefix("host='/run/my dir' port=5432 dbname=eventstore user=eventstore ") == true)
     for length in 1..<lines.count {
       let early = try #require(PostmasterFile(text: lines.prefix(length).joined(separator: "\n")))
       #expect(!early.isReady)

@@ -168,7 +168,9 @@ public final class BulkAppend {
     }
     let recorded = Dictionary(there.map { ($0.position.rawValue, $0) }, uniquingKeysWith: { $1 })
     for (row, position) in known {
-      if let recorded = recorded[position], AppendChecks.isSameImported(row.event, recorded) {
+      if let recorded = recorded[position], AppendChecks.isSameImported(row.event, recorded),
+        hasSameSubject(row, recorded)
+      {
         progress.skipped += 1
         continue
       }
@@ -179,6 +181,12 @@ public final class BulkAppend {
       }
       leavingOut((row.line.map { "line \($0): " } ?? "") + error.description)
     }
+  }
+
+  /// Else whoever shreds the subject that the row names would leave this event behind.
+  private func hasSameSubject(_ row: Row, _ recorded: RecordedEvent) -> Bool {
+    guard let id = recorded.keyID, case .success(let key)? = log.keys.key(id) else { return true }
+    return key.subject.isSameBytes(as: row.event.subject ?? row.stream.description)
   }
 
   private func launch(

@@ -38,7 +38,10 @@ struct Import: AsyncParsableCommand {
   @Option(help: "When it happened, likewise.")
   var time: String?
 
-  @Option(help: "How times are written: iso8601, unix, unixms, or a pattern such as yyMMdd or 'yyyy-MM-dd HH:mm'.")
+  @Option(
+    help:
+      "How times are written: iso8601, unix, unixms, or a pattern such as yyMMdd (1970 to 2069) or 'yyyy-MM-dd HH:mm'. Without an offset: UTC."
+  )
   var timeFormat = "iso8601"
 
   @Option(help: "Whose data a row is, for encryption, likewise. Default: the stream.")
@@ -60,6 +63,10 @@ struct Import: AsyncParsableCommand {
     }
     if format == .csv, stream == nil || type == nil { throw ValidationError("CSV needs --stream and --type") }
     if (stream == nil) != (type == nil) { throw ValidationError("--stream and --type go together") }
+    for (name, value) in [("--time", time), ("--subject", subject), ("--source", source)]
+    where stream == nil && value != nil {
+      throw ValidationError("\(name) needs --stream and --type: lines that `export` wrote say it themselves")
+    }
   }
 
   private var resolvedFormat: Format? {
@@ -179,7 +186,7 @@ struct Import: AsyncParsableCommand {
       problem = CommandFailure(error)
       let line = bulk.refusedLine ?? line
       problem.description =
-        "line \(line): this row is in stream \(stream) already, with another type, time or content (event \(id)): "
+        "line \(line): this row is in stream \(stream) already, with another type, time, subject or content (event \(id)): "
         + (self.stream == nil ? "" : "--source NAME imports the file as another one, ")
         + "--on-error skip leaves such rows out"
       problem.details.append(("line", .integer(line)))

@@ -220,8 +220,6 @@ struct Lines: InputProtocol {
   let bytes: [UInt8]
 
   func write(with writer: StandardInputWriter) async throws {
-    // Else the end of the reader would be ours.
-    signal(SIGPIPE, SIG_IGN)
     _ = try? await writer.write(bytes)
   }
 }

@@ -209,14 +209,14 @@ package struct CSVReader: ~Copyable {
         }
         guard index < window.count || isAtEnd else { return .incomplete }
         if index < window.count, window[index] != delimiter, window[index] != 0x0A {
-          try failSkippingLine(from: index, column: found, lineEnds: lineEnds)
+          try failSkippingRow(from: index, column: found, lineEnds: lineEnds)
         }
       } else {
         while index < window.count {
           let byte = window[index]
           if byte == delimiter || byte == 0x0A { break }
           if byte == UInt8(ascii: "\"") {
-            try failSkippingLine(from: index, column: found + 1, lineEnds: lineEnds)
+            try failSkippingRow(from: index, column: found + 1, lineEnds: lineEnds)
           }
           allBits |= byte
           index += 1
@@ -277,19 +277,32 @@ package struct CSVReader: ~Copyable {
 
   private func problem(_ problem: CSVProblem) -> InputError { .csv(problem, line: lineNumber) }
 
-  /// Reports a stray quote; the next row begins on the next line.
-  private mutating func failSkippingLine(from index: Int, column: Int, lineEnds: Int) throws(InputError)
-    -> Never
-  {
+  /// Reports a stray quote; the next row begins on the next line. Not where a later field of the row has a line break: what
+  /// follows that may be the inside of a field.
+  private mutating func failSkippingRow(from index: Int, column: Int, lineEnds: Int) throws(InputError) -> Never {
     lineNumber = nextLine
     nextLine += lineEnds + 1
     row = 0..<0
     next = index
-    while true {
+    var isQuoted = false
+    // Where a quote begins a field, or, just behind another, stands for one in it.
+    var mayOpen = false
+    skipping: while true {
       let window = input.window
-      if let base = window.baseAddress, let lineEnd = memchr(base + next, 0x0A, window.count - next) {
-        next = UnsafeRawPointer(lineEnd) - base + 1
-        break
+      while next < window.count {
+        let byte = window[next]
+        next += 1
+        let isQuote = byte == UInt8(ascii: "\"")
+        if isQuoted {
+          isQuoted = !isQuote
+          mayOpen = isQuote
+          if byte == 0x0A { throw problem(.endlessRow(column: column)) }
+        } else if byte == 0x0A {
+          break skipping
+        } else {
+          isQuoted = isQuote && mayOpen
+          mayOpen = byte == delimiter
+        }
       }
       let hasMore = try input.more(keepingFrom: window.count)
       next = 0

@@ -5,6 +5,13 @@ internal import FoundationEssentials
 struct ExportedRows: ImportRows, ~Copyable {
   private var reader: LineReader
   private var members: [JSONText.Member] = []
+  private var met: Set<EventInStream> = []
+
+  /// An id may stand in several streams.
+  private struct EventInStream: Hashable {
+    let id: UUID
+    let stream: StreamName
+  }
 
   init(path: String) throws { reader = try LineReader(path: path) }
 
@@ -26,6 +33,9 @@ struct ExportedRows: ImportRows, ~Copyable {
       try row.checkNames()
       guard let id = UUID(uuidString: try row.string("id")) else { throw row.problem("id is not a UUID") }
       let stream = try StreamName(try row.string("stream"))
+      guard met.insert(EventInStream(id: id, stream: stream)).inserted else {
+        throw row.problem("event \(id.uuidString.lowercased()) of stream \(stream) is in this file already")
+      }
       var event = EventData(
         id: id, type: try row.string("type"), schemaVersion: try row.integer("schemaVersion") ?? 1,
         payload: try row.payload())

@@ -22,6 +22,8 @@ package enum CSVProblem: Hashable, Sendable {
   case wrongFieldCount(found: Int, expected: Int)
   case unterminatedQuote(column: Int)
   case strayQuote(column: Int)
+  /// A stray quote, and then a field with a line break.
+  case endlessRow(column: Int)
   case invalidUTF8(column: Int)
 }
 
@@ -56,6 +58,9 @@ extension CSVProblem: CustomStringConvertible {
     case .unterminatedQuote(let column):
       "column \(column) opens a double quote that is never closed; close it, or double it (\"\") if it is "
         + "meant as text"
+    case .endlessRow(let column):
+      "column \(column): a quote in the middle of a field, and behind it a quoted field with a line break, so that nobody can "
+        + "say where the next row begins: mend this row"
     case .strayQuote(let column):
       "column \(column) has a double quote in the wrong place; put the whole field in double quotes and "
         + "double those inside it (\"\")"

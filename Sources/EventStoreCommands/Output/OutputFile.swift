@@ -32,7 +32,7 @@ final class OutputFile {
   /// An empty file that no other process writes, as long as it is open. One that a killed process left is taken over.
   private static func openAlone(_ temporaryPath: String, for path: String) throws -> Int32 {
     while true {
-      let descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+      let descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
       guard descriptor >= 0 else { throw failure(path) }
       // Where a file system has no locks, they are gone without.
       if flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
@@ -41,7 +41,14 @@ final class OutputFile {
       }
       var (own, named) = (stat(), stat())
       // Another process may have completed it, or given it up, before the lock was ours.
-      if fstat(descriptor, &own) == 0, stat(temporaryPath, &named) == 0, own.st_ino == named.st_ino {
+      if fstat(descriptor, &own) == 0, lstat(temporaryPath, &named) == 0, own.st_ino == named.st_ino {
+        guard own.st_mode & S_IFMT == S_IFREG, own.st_uid == geteuid(), own.st_nlink == 1, own.st_mode & 0o777 == 0o600
+        else {
+          close(descriptor)
+          throw CommandFailure(
+            .failed, "cannotWrite",
+            "cannot write \(path): \(temporaryPath) is there and is none that an earlier export left; move it away")
+        }
         if ftruncate(descriptor, 0) == 0 { return descriptor }
         close(descriptor)
         throw failure(path)

@@ -97,6 +97,12 @@ final class StandardOutput {
       let written = buffer.withUnsafeBytes { write(descriptor, $0.baseAddress.map { $0 + start }, $0.count - start) }
       if written < 0 {
         if errno == EINTR { continue }
+        if errno == EAGAIN {
+          // Whoever started us left it so.
+          var room = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+          _ = poll(&room, 1, 1000)
+          continue
+        }
         _ = Self.loss.compareExchange(expected: 0, desired: errno, ordering: .relaxed)
         break
       }

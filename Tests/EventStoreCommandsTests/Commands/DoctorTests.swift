@@ -12,12 +12,13 @@ extension CommandLineTests {
         var esctl = try EsctlRunner(server.database)
         defer { esctl.remove() }
         let problem = "would be told as safe"
-        esctl.environment["PGOPTIONS"] = "-c client_min_messages=error"
+        esctl.environment["EVENTSTORE_URL"] =
+          "\(server.database.connectionString) options='-c client_min_messages=error'"
         #expect(try await !esctl("doctor").standardOutput.contains(problem))
         try await server.waitForStandby("nobody")
         let output = try await esctl("doctor")
         #expect(output.status == 1 && output.standardOutput.contains(problem), "\(output)")
-        esctl.environment["PGOPTIONS"] = nil
+        esctl.environment["EVENTSTORE_URL"] = server.database.connectionString
         #expect(try await !esctl("doctor").standardOutput.contains(problem))
       }
     }

@@ -145,6 +145,30 @@ extension CommandLineTests {
       #expect(try await esctl("log", "--json").lines.isEmpty)
     }
 
+    @Test("an id that is in a file twice is refused there; another subject is not what is there", .database)
+    func twiceInAFile() async throws {
+      let esctl = try EsctlRunner(TestDatabase.required)
+      defer { esctl.remove() }
+      let id = UUID()
+      func line(_ stream: String, _ data: Int) -> String {
+        "{\"id\":\"\(id)\",\"stream\":\"\(stream)\",\"type\":\"t\",\"data\":\(data)}\n"
+      }
+      let file = esctl.folder.appendingPathComponent("events.jsonl")
+      try (line("a-1", 1) + line("b-1", 1) + line("a-1", 2)).write(to: file, atomically: true, encoding: .utf8)
+      for _ in 0..<2 {
+        let output = try await esctl("import", "events.jsonl")
+        #expect(output.status == 65 && output.standardError.contains("line 3: "), "\(output.standardError)")
+        #expect(try await esctl("log", "--json").lines.count == 2)
+      }
+      try "{\"account\":1,\"who\":\"Ada\"}\n".write(to: file, atomically: true, encoding: .utf8)
+      let arguments = ["import", "events.jsonl"] + Self.mapping
+      #expect(try await esctl(arguments).status == 0)
+      #expect(try await esctl(arguments).status == 0)
+      let other = try await esctl(arguments + ["--subject", "{who}"])
+      #expect(other.status == 3 && other.standardError.contains("subject"), "\(other.standardError)")
+      #expect(try await esctl("import", "events.jsonl", "--subject", "{who}").status == 64)
+    }
+
     private static let mapping = ["--stream", "a-{account}", "--type", "t"]
 
     @Test("of a file that has changed, the rows that are new are added, wherever they stand", .database)

@@ -104,7 +104,7 @@ extension CommandLineTests {
         ["append", "a-1", "--type", "t", "--data", "{"],
         ["read", "a-404"], ["read", "a-1", "--until", "soon"], ["status", "--schema", "Not This"],
         ["streams", "--schema", "absent"], ["import", "missing.csv", "--stream", "a-{b}", "--type", "t"], ["down"],
-        ["export", "--output", ""], ["status", "--directory", ""],
+        ["export", "--output", ""], ["status", "--directory", ""], ["status", "--url", ""],
       ])
     func errors(arguments: [String]) async throws {
       try await withEsctl { esctl in
@@ -122,7 +122,7 @@ extension CommandLineTests {
         for command in ["log", "log --follow", "export --json", "streams", "--help"] {
           let output = try await esctl.shell("esctl \(command) | head -n 1")
           #expect(output.standardOutput.split(separator: "\n").count == 1, "\(command)")
-          #expect(output.standardError.isEmpty, "\(command): \(output.standardError)")
+          #expect(output.standardError.isEmpty && output.status == 0, "\(command): \(output)")
         }
       }
     }
@@ -152,6 +152,10 @@ extension CommandLineTests {
         // As another process left it, which was killed.
         let partial = folder.appendingPathComponent("real.jsonl.partial").path
         try String(repeating: "old", count: 100_000).write(toFile: partial, atomically: false, encoding: .utf8)
+        // Somebody else's, perhaps: neither lost nor written, nor is what it leads to.
+        let refused = try await esctl("export", "--output", "real.jsonl")
+        #expect(refused.status == 1 && refused.standardError.contains("move it away"), "\(refused.standardError)")
+        #expect(chmod(partial, 0o600) == 0)
         #expect(try await esctl("export", "--output", "real.jsonl").status == 0)
         let complete = try Data(contentsOf: folder.appendingPathComponent("real.jsonl"))
         #expect(complete.split(separator: UInt8(ascii: "\n")).count == 3)

@@ -54,6 +54,19 @@ extension CommandLineTests {
       }
     }
 
+    @Test("what libpq's variables say of another server, and of how to go there, is not for this one")
+    func variables() async throws {
+      try await withEsctl { esctl in
+        for (name, value) in [
+          ("PGHOSTADDR", "127.0.0.77"), ("PGOPTIONS", "-c default_transaction_read_only=on"),
+          ("PGTARGETSESSIONATTRS", "standby"), ("PGSSLMODE", "bogus"), ("PGCHANNELBINDING", "require"),
+          ("PGGSSENCMODE", "require"),
+        ] { esctl.environment[name] = value }
+        let output = try await esctl("append", "a-1", "--type", "t", "--data", "1")
+        #expect(output.status == 0, "\(output.standardError)")
+      }
+    }
+
     @Test("log --follow prints what is committed, across a restart of the server, until SIGINT: that is no failure")
     func follow() async throws {
       try await withEsctl { esctl in

@@ -77,6 +77,7 @@ struct CSVReaderTests {
       ("a,b\n1,2\n3,\"x\ny\n", .unterminatedQuote(column: 2), 3),
       ("a,b\n1,x\"y\n", .strayQuote(column: 2), 2), ("a,b\n\"1\"x,y\n", .strayQuote(column: 1), 2),
       ("a,b\n\"1\" ,y\n", .strayQuote(column: 1), 2), ("a,b\n\"1\"\rx,y\n", .strayQuote(column: 1), 2),
+      ("a,b,c\n1,5\" disk,\"x\n2,not a row\ny\"\n", .endlessRow(column: 2), 2),
       ("a,\"b", .unterminatedQuote(column: 2), 1), ("a,b\n1,\"", .unterminatedQuote(column: 2), 2),
     ] as [(String, CSVProblem, Int)])
   func refuses(text: String, problem: CSVProblem, line: Int) {
@@ -98,7 +99,7 @@ struct CSVReaderTests {
   func goesOn(seed: UInt64) throws {
     let good = Array("1,2\n".utf8)
     let long = String(repeating: "x", count: 200)
-    var bytes = Array("a,b\n".utf8) + good + Array("1\n".utf8) + good + Array("1,x\"\(long),\"\n".utf8) + good
+    var bytes = Array("a,b\n".utf8) + good + Array("1\n".utf8) + good + Array("1,x\"\(long),y\"\n".utf8) + good
     bytes += [0xFF] + Array(",\n".utf8) + good + Array("\"1\n\n\"x,\n".utf8) + good
     var reader = try CSVReader(input: .pieces(of: bytes, seed: seed))
     var outcomes: [String] = []
