@@ -5,7 +5,7 @@ import SystemPackage
 /// `postmaster.pid`, by which a running server says who and where it is. A killed server leaves it behind.
 struct PostmasterFile: Hashable {
   let pid: Int32
-  let dataDirectory: String
+  private(set) var dataDirectory: String
   private(set) var socketDirectory: FilePath?
   let port: Int?
   let isReady: Bool
@@ -14,12 +14,14 @@ struct PostmasterFile: Hashable {
     let path = dataDirectory.appending("postmaster.pid").string
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
     self.init(text: text)
-    // A copy of another cluster's directory has its file, too, and must not be taken for that cluster.
+    // A copy of another cluster's directory has its file, too, and must not be taken for that cluster. Nor for a stopped one
+    // without a look: in another container the same data may have the name that other data have here.
     var (recorded, asked) = (stat(), stat())
     if stat(self.dataDirectory, &recorded) == 0, stat(dataDirectory.string, &asked) == 0,
       recorded.st_ino != asked.st_ino || recorded.st_dev != asked.st_dev
     {
-      return nil
+      self.dataDirectory = dataDirectory.string
+      socketDirectory = SocketDirectory(for: dataDirectory.removingLastComponent()).path
     }
     // From elsewhere, as from another container that shares the directory, its socket may have another name.
     if let recorded = socketDirectory, access(recorded.string, F_OK) != 0 {

@@ -30,8 +30,8 @@ public struct EventLogConfiguration: Sendable {
   /// mode; readers then poll.
   public var listens = true
 
-  /// Refuses appends (``AppendError/invalid(_:)``). A reader may hold any master key, or none: events whose payload it cannot open say so, one by
-  /// one.
+  /// Refuses appends (``AppendError/invalid(_:)``). A reader may hold any master key, or none: events whose payload it
+  /// cannot open say so, one by one.
   public var isReadOnly = false
 
   /// Told of lost connections and of what is tried again. Never of a payload or a key. Default: nobody.
