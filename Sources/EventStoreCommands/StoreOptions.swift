@@ -236,20 +236,24 @@ struct StoreOptions: ParsableArguments {
 }
 
 extension StoreOptions {
-  /// Without room for its log the private PostgreSQL stops, and says why where nobody looks.
   private func naming<R>(fullDisk body: () async throws -> R) async throws -> R {
     do {
       return try await body()
     } catch {
-      var failure = CommandFailure(error)
-      guard failure.status == .unavailable, let free = freeBytes, free < Self.tooFewBytes,
-        !failure.description.hasPrefix(Self.fullDisk)
-      else { throw error }
-      failure.description =
-        "\(Self.fullDisk) (\(Quantity.bytes(free)) are left where \(directoryPath) lies): make room, then do it again. What was "
-        + "committed is safe. \(failure.description)"
-      throw failure
+      throw naming(fullDiskBehind: error)
     }
+  }
+
+  /// Without room for its log the private PostgreSQL stops, and says why where nobody looks.
+  func naming(fullDiskBehind error: any Error) -> any Error {
+    var failure = CommandFailure(error)
+    guard failure.status == .unavailable, let free = freeBytes, free < Self.tooFewBytes,
+      !failure.description.hasPrefix(Self.fullDisk)
+    else { return error }
+    failure.description =
+      "\(Self.fullDisk) (\(Quantity.bytes(free)) are left where \(directoryPath) lies): make room, then do it again. What was "
+      + "committed is safe. \(failure.description)"
+    return failure
   }
 
   private static let fullDisk = "the disk of the private PostgreSQL is full"

@@ -109,7 +109,7 @@ struct Import: AsyncParsableCommand {
       await log.close()
     } catch {
       await log.close()
-      throw error
+      throw store.naming(fullDiskBehind: error)
     }
     let output = StandardOutput()
     if store.json {
