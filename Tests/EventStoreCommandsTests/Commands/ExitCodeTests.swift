@@ -115,6 +115,8 @@ extension CommandLineTests {
     @Test("64: a variable that is neither on nor off")
     func switches() async throws {
       try await withEsctl { (esctl: inout EsctlRunner) async throws in
+        // As of a variable that is not set.
+        #expect(try await esctl("status", "--url", "").status == 64)
         for (value, status) in [("on", 0), ("off", 0), ("false", 64)] {
           esctl.environment["EVENTSTORE_PREPARED_STATEMENTS"] = value
           #expect(try await esctl("append", "p-1", "--type", "t", "--data", "1").status == status, "\(value)")
