@@ -194,17 +194,6 @@ struct EmbeddedClusterTests {
     }
   }
 
-  @Test("does not inherit what is only this process's")
-  func environment() async throws {
-    setenv("EVENTSTORE_OF_A_TEST", "secret", 1)
-    defer { unsetenv("EVENTSTORE_OF_A_TEST") }
-    try await ClusterFixture.withCluster { cluster in
-      let found = try await ClusterFixture.query(
-        cluster.start(), "select position('EVENTSTORE_'::bytea in pg_read_binary_file('/proc/self/environ')) > 0")
-      #expect(found == "f")
-    }
-  }
-
   @Test("a copy of its directory is not it")
   func copiedWhileItRuns() async throws {
     try await ClusterFixture.withCluster { cluster in

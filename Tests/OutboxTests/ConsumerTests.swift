@@ -161,7 +161,7 @@ struct ConsumerTests {
               """)
           }
         }()
-        try await eventually("all are handled", within: 300) {
+        try await eventually("all are handled", within: .seconds(300)) {
           // It may be killed itself.
           let count = try? await database.number(
             "SELECT (SELECT count(*) FROM effects) + (SELECT count(*) FROM eventstore.outbox_parked)")
@@ -196,8 +196,8 @@ struct ConsumerTests {
         return .ack
       }
       try await withConsumers([consumer]) {
-        try await eventually("it grows", within: 60) { ledger.mostAtOnce > 16 }
-        try await eventually("it says so", within: 60) {
+        try await eventually("it grows", within: .seconds(60)) { ledger.mostAtOnce > 16 }
+        try await eventually("it says so", within: .seconds(60)) {
           try await ConsumerGroups(log).members(of: "auto").first?.status.concurrency ?? 0 > 8
         }
       }

@@ -27,11 +27,7 @@ final class Crew {
 
   func start(members: Int) throws {
     let process = Process()
-    process.executableURL = Bundle.main.bundleURL.deletingLastPathComponent().appendingPathComponent("outbox-worker")
-    if !FileManager.default.fileExists(atPath: process.executableURL?.path ?? "") {
-      process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-        .appendingPathComponent("outbox-worker")
-    }
+    process.executableURL = try builtProgram("outbox-worker")
     process.arguments = [journal.path, "\(members)"] + arguments + groups
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     try process.run()
@@ -43,7 +39,7 @@ final class Crew {
     let deadline = ContinuousClock.now + .seconds(300)
     var nextKill = ContinuousClock.now + pause
     while try await !isDone() || deaths.count < 2 {
-      guard ContinuousClock.now < deadline else { throw NotInTime(description: "not within 300 s") }
+      guard ContinuousClock.now < deadline else { throw NotInTime("not within 300 s") }
       try await Task.sleep(for: .milliseconds(20))
       guard ContinuousClock.now >= nextKill else { continue }
       nextKill = .now + pause

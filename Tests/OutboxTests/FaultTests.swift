@@ -98,7 +98,7 @@ struct FaultTests {
       let sleeper = try await crew.stopOne()
       try crew.start(members: 1)
       let lost = try await poison
-      try await eventually("the other has taken over and is done", within: 60) {
+      try await eventually("the other has taken over and is done", within: .seconds(60)) {
         let status = try await groups.status(of: "one")
         let lag = try await groups.lag(of: status)
         return status.handled >= total && lag.events == 0 && status.keysBehind == 0
@@ -150,7 +150,7 @@ struct FaultTests {
       poison = try await append(total, keys: 100, to: log).count
       // Four jumps at least.
       try await Task.sleep(for: .seconds(4))
-      try await eventually("all of it", within: 60) {
+      try await eventually("all of it", within: .seconds(60)) {
         for name in ["one", "later"] {
           let status = try await groups.status(of: name)
           let lag = try await groups.lag(of: status)

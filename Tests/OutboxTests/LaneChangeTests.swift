@@ -86,7 +86,7 @@ struct LaneChangeTests {
           // Refused, as often as not.
           try? await groups.update("all", round.isMultiple(of: 2) ? new : old)
         }
-        try await eventually("all of them", within: 60) {
+        try await eventually("all of them", within: .seconds(60)) {
           let status = try await groups.status(of: "all")
           let lag = try await groups.lag(of: status)
           return status.keysBehind == 0 && lag.events == 0

@@ -82,20 +82,6 @@ func withConsumers<R>(_ consumers: [GroupConsumer], _ body: () async throws -> R
   }
 }
 
-func eventually(
-  _ what: String, within seconds: Double = 20, _ holds: () async throws -> Bool
-) async throws {
-  let deadline = ContinuousClock.now + .seconds(seconds)
-  while try await !holds() {
-    guard ContinuousClock.now < deadline else { throw NotInTime(description: "not within \(seconds) s: \(what)") }
-    try await Task.sleep(for: .milliseconds(10))
-  }
-}
-
-struct NotInTime: Error, CustomStringConvertible {
-  let description: String
-}
-
 /// What a handler was given: `stream version attempt cause`, with the time.
 final class Seen: Sendable {
   private let deliveries = Mutex<[(text: String, at: ContinuousClock.Instant)]>([])

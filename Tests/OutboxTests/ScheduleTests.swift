@@ -111,7 +111,7 @@ struct ScheduleTests {
           try await Scheduler(other, options: options).run()
         }
       }
-      try await eventually("all of them", within: 120) {
+      try await eventually("all of them", within: .seconds(120)) {
         let left = try? await database.number(
           "SELECT count(*) FROM eventstore.schedules WHERE cron IS NULL OR due_at < clock_timestamp()")
         return left == 0

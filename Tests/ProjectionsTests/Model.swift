@@ -110,17 +110,3 @@ func withRunner<R>(
     throw error
   }
 }
-
-/// Waits until something holds; a test that waits in vain fails.
-func eventually(
-  _ what: String, within timeout: Duration = .seconds(30), _ condition: () async throws -> Bool
-) async throws {
-  let deadline = ContinuousClock.now + timeout
-  while try await !condition() {
-    guard ContinuousClock.now < deadline else {
-      Issue.record("not in time: \(what)")
-      return
-    }
-    try await Task.sleep(for: .milliseconds(10))
-  }
-}

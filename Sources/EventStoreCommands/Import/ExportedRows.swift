@@ -7,10 +7,10 @@ struct ExportedRows: ImportRows, ~Copyable {
   private var members: [JSONText.Member] = []
   private var met: Set<EventInStream> = []
 
-  /// An id may stand in several streams.
+  /// An id may stand in several streams. (The name's hash, as there is one of these for each row.)
   private struct EventInStream: Hashable {
     let id: UUID
-    let stream: StreamName
+    let stream: Int
   }
 
   init(path: String) throws { reader = try LineReader(path: path) }
@@ -33,7 +33,7 @@ struct ExportedRows: ImportRows, ~Copyable {
       try row.checkNames()
       guard let id = UUID(uuidString: try row.string("id")) else { throw row.problem("id is not a UUID") }
       let stream = try StreamName(try row.string("stream"))
-      guard met.insert(EventInStream(id: id, stream: stream)).inserted else {
+      guard met.insert(EventInStream(id: id, stream: stream.hashValue)).inserted else {
         throw row.problem("event \(id.uuidString.lowercased()) of stream \(stream) is in this file already")
       }
       var event = EventData(

@@ -34,9 +34,8 @@ struct EsctlRunner {
   func remove() { try? FileManager.default.removeItem(at: folder) }
 
   private func process(_ arguments: [String]) throws -> Process {
-    let tests = URL(fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
     let process = Process()
-    process.executableURL = tests.deletingLastPathComponent().appendingPathComponent("esctl")
+    process.executableURL = try builtProgram("esctl")
     process.arguments = arguments
     process.environment = environment
     process.currentDirectoryURL = folder

@@ -67,6 +67,19 @@ extension CommandLineTests {
       }
     }
 
+    @Test("it does not inherit what is only the command's, such as a master key: SQL could print it")
+    func environment() async throws {
+      try await withEsctl { esctl in
+        let key = try await esctl("keys", "init", "--print").standardOutput
+        esctl.environment["EVENTSTORE_MASTER_KEY"] = key
+        #expect(try await esctl("append", "a-1", "--type", "t", "--data", "1").status == 0)
+        let found = try await esctl.shell(
+          "tr '\\0' '\\n' < /proc/$(head -n 1 .eventstore/data/postmaster.pid)/environ | grep -c -e LC_ALL -e EVENTSTORE_"
+        )
+        #expect(found.standardOutput == "1\n", "\(found)")
+      }
+    }
+
     @Test("log --follow prints what is committed, across a restart of the server, until SIGINT: that is no failure")
     func follow() async throws {
       try await withEsctl { esctl in

@@ -15,7 +15,7 @@ struct ClientCrashTests {
     let keyring = try Keyring.create(file: folder.appendingPathComponent("keyring").path)
     func start() throws -> Process {
       let process = Process()
-      process.executableURL = Self.worker
+      process.executableURL = try builtProgram("append-worker")
       process.arguments = [journal.path, "8"]
       process.environment = ProcessInfo.processInfo.environment.merging([
         "EVENTSTORE_URL": database.connectionString,
@@ -63,21 +63,5 @@ struct ClientCrashTests {
       }
       #expect(all.allSatisfy { (try? $0.payload.get()) != nil })
     }
-  }
-
-  private func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
-    for _ in 0..<6000 {
-      if try await condition() { return }
-      try await Task.sleep(for: .milliseconds(10))
-    }
-    Issue.record("not within a minute: \(what)")
-  }
-
-  /// Beside the tests' own program.
-  private static var worker: URL {
-    let beside = Bundle.main.bundleURL.deletingLastPathComponent().appendingPathComponent("append-worker")
-    guard !FileManager.default.fileExists(atPath: beside.path) else { return beside }
-    return URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-      .appendingPathComponent("append-worker")
   }
 }

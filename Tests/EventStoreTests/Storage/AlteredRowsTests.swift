@@ -108,12 +108,16 @@ struct AlteredRowsTests {
     }
   }
 
-  @Test("a data key that was lost and restored opens again, for a reader that goes on too")
-  func mended() async throws {
-    let database = try TestDatabase.required
+  private func appendOne(_ database: TestDatabase) async throws {
     try await database.withLog { log in
       try await log.append(EventData.samples(1), to: "account-1", expecting: .noStream)
     }
+  }
+
+  @Test("a data key that was lost and restored opens again, for a reader that goes on too")
+  func mended() async throws {
+    let database = try TestDatabase.required
+    try await appendOne(database)
     try await database.sql(
       """
       SET session_replication_role = replica;
@@ -159,9 +163,7 @@ struct AlteredRowsTests {
   @Test("who has no key takes no plaintext for good in a sealed store, and writes none")
   func withoutKeys() async throws {
     let database = try TestDatabase.required
-    try await database.withLog { log in
-      try await log.append(EventData.samples(1), to: "account-1", expecting: .noStream)
-    }
+    try await appendOne(database)
     try await database.sql(
       "SET session_replication_role = replica; UPDATE eventstore.events SET data = '\\x00007b7d'")
     try await database.withLog({
