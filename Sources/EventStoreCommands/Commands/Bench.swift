@@ -65,6 +65,7 @@ struct Bench: AsyncParsableCommand {
       throw error
     }
     try await scratch.drop()
+    scratch.release()
   }
 
   private struct Figure {

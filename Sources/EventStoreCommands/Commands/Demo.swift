@@ -31,6 +31,7 @@ struct Demo: AsyncParsableCommand {
     let scratch = try await ScratchStore.make(named: "esctl_demo", connection, keyring: keyring)
     let run = DemoRun(events: events, store: store)
     let checks = try await PostgreSQLEventLog.withLog(scratch.configuration) { try await run.run($0) }
+    scratch.release()
     let output = StandardOutput()
     if store.json {
       output.line(
@@ -50,20 +51,22 @@ struct Demo: AsyncParsableCommand {
           check.isRight ? output.terminal.styled("ok  ", .green) : output.terminal.styled("WRONG", .red)
         output.line("\(mark)  \(check.name): \(check.figure)")
       }
+      // As it was called: it need not be on the PATH.
+      let esctl = CommandLine.arguments.first ?? "esctl"
       output.line(
         """
 
         Try next:
-          esctl streams --schema esctl_demo --limit 5
-          esctl history account-7 --schema esctl_demo
-          esctl replay account-7 --at-version 20 --schema esctl_demo
-          esctl snapshots list --limit 5 --schema esctl_demo
-          esctl projections list --schema esctl_demo
-          esctl projections compare balance --previous --schema esctl_demo
-          esctl outbox groups show demo --schema esctl_demo
-          esctl log --schema esctl_demo --follow
-          esctl append account-1 --type account.opened --data '{"owner":"Ada"}' --expect none
-          esctl doctor
+          \(esctl) streams --schema esctl_demo --limit 5
+          \(esctl) history account-7 --schema esctl_demo
+          \(esctl) replay account-7 --at-version 20 --schema esctl_demo
+          \(esctl) snapshots list --limit 5 --schema esctl_demo
+          \(esctl) projections list --schema esctl_demo
+          \(esctl) projections compare balance --previous --schema esctl_demo
+          \(esctl) outbox groups show demo --schema esctl_demo
+          \(esctl) log --schema esctl_demo --follow
+          \(esctl) append account-1 --type account.opened --data '{"owner":"Ada"}' --expect none
+          \(esctl) doctor
         """)
     }
     output.flush()

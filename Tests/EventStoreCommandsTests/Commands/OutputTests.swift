@@ -32,6 +32,21 @@ extension CommandLineTests {
       }
     }
 
+    @Test("of two that would use one schema, the second leaves it alone")
+    func twoBenches() async throws {
+      try await withEsctl { esctl in
+        let first = try esctl.start(["bench", "--seconds", "1", "--writers", "2"])
+        let database = try TestDatabase.required
+        try await eventually("the first one works") {
+          try await database.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'esctl_bench'") == 1
+        }
+        let second = try await esctl("bench", "--seconds", "1", "--writers", "2")
+        #expect(second.status == 1 && second.standardError.contains("another run"), "\(second)")
+        #expect(try await first.output().status == 0)
+        #expect(try await database.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'esctl_bench'") == 0)
+      }
+    }
+
     @Test("an export of a category without events leaves the file that was there; an impossible one is wrong usage")
     func categories() async throws {
       try await withEsctl { esctl in
