@@ -40,12 +40,16 @@ bench: setup ## Measures the store beside plain PostgreSQL.
 
 docs: setup ## Builds the reference documentation, in .build/docs.
 	rm -rf .build/docs .build/symbols && mkdir -p .build/docs .build/symbols
-	swift build --target EventStoreCommands -Xswiftc -emit-symbol-graph -Xswiftc -emit-symbol-graph-dir \
-	  -Xswiftc "$(CURDIR)/.build/symbols" -Xswiftc -symbol-graph-minimum-access-level -Xswiftc public \
-	  --scratch-path .build/docs-build
-	for module in PostgreSQL EventStore Replay Projections Outbox; do \
+	for target in EventStoreCommands EventStoreTesting; do \
+	  swift build --target $$target $$(scripts/traits.sh) --scratch-path .build/docs-build -Xswiftc -emit-symbol-graph \
+	    -Xswiftc -emit-symbol-graph-dir -Xswiftc "$(CURDIR)/.build/symbols" \
+	    -Xswiftc -symbol-graph-minimum-access-level -Xswiftc public || exit 1; \
+	done
+	for catalogue in Sources/*/Documentation.docc; do \
+	  module=$$(basename $$(dirname $$catalogue)); \
+	  [ -f .build/symbols/$$module.symbols.json ] || continue; \
 	  mkdir -p .build/symbols/only-$$module && cp .build/symbols/$$module*.symbols.json .build/symbols/only-$$module && \
-	  docc convert Sources/$$module/Documentation.docc --additional-symbol-graph-dir .build/symbols/only-$$module \
+	  docc convert $$catalogue --additional-symbol-graph-dir .build/symbols/only-$$module \
 	    --fallback-display-name $$module --fallback-bundle-identifier eventstore.$$module \
 	    --output-path .build/docs/$$module || exit 1; \
 	done

@@ -13,6 +13,7 @@ public struct CommandEnvironment: Sendable {
   /// The upcasters of older events.
   public var codec: EventCodec
 
+  /// With nothing but variables it is what `esctl` itself has.
   public init(
     variables: [String: String], aggregates: [any Aggregate.Type] = [], projections: [any Projection] = [],
     codec: EventCodec = EventCodec()

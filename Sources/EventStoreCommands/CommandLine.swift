@@ -13,6 +13,8 @@ public enum EventStoreCommandLine {
   /// Parses the arguments, runs the command, exits with its documented code.
   ///
   /// - Parameters:
+  ///   - arguments: Without the name of the program.
+  ///   - environment: Variables: `EVENTSTORE_*`, `NO_COLOR`, `TERM`.
   ///   - aggregates: Shown by `replay`, `history` and `snapshots` as the states that they are.
   ///   - projections: Those in code: run, rebuilt and compared as files are.
   ///   - codec: The upcasters of older events.

@@ -40,7 +40,7 @@ struct CommandFailure: Error, CustomStringConvertible {
   func complain(json: Bool) {
     guard json else { return StandardOutput.complain("esctl: \(description)") }
     let error: [(String, JSONValue)] = [("code", .string(code)), ("message", .string(description))] + details
-    StandardOutput.complain(String(decoding: JSONValue.object([("error", .object(error))]).bytes, as: UTF8.self))
+    StandardOutput.complain(.object([("error", .object(error))]))
   }
 
   /// Any error that a command can meet.

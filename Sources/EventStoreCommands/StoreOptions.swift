@@ -67,7 +67,7 @@ struct StoreOptions: ParsableArguments {
   /// A line on standard error that is no error; with `--json` an object.
   func notice(_ text: String) {
     guard json else { return StandardOutput.complain("esctl: \(text)") }
-    StandardOutput.complain(String(decoding: JSONValue.object([("notice", .string(text))]).bytes, as: UTF8.self))
+    StandardOutput.complain(.object([("notice", .string(text))]))
   }
 
   /// What may not be entered looks as if it were not there.

@@ -16,10 +16,14 @@ internal import FoundationEssentials
 public struct Given<A: Aggregate> {
   private let events: [A.Event]
 
+  /// What has happened in the aggregate's stream, in order, from its first event on; none: it is new.
   public init(_ events: A.Event...) { self.events = events }
+  /// The same, of an array.
   public init(_ events: [A.Event]) { self.events = events }
 
-  /// Makes the decision on the state that the events lead to.
+  /// Makes the decision on the state that the events lead to. What it throws is kept for the ``Outcome``.
+  ///
+  /// - Throws: `CodecError`: an event does not come back from its stored form.
   public func when(_ decide: (A) throws -> [A.Event]) throws -> Outcome<A> {
     var state = A()
     for event in try Stored.throughTheLog(events) { state.apply(event) }
@@ -27,6 +31,8 @@ public struct Given<A: Aggregate> {
   }
 
   /// Checks the state that the events lead to.
+  ///
+  /// - Throws: ``UnexpectedOutcome``, what `check` throws, `CodecError`.
   public func then(_ check: (A) throws -> Bool) throws {
     var state = A()
     for event in try Stored.throughTheLog(events) { state.apply(event) }

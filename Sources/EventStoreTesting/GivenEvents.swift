@@ -29,6 +29,7 @@ public struct GivenEvents: Sendable {
     let stream: StreamName
     let event: EventData
 
+    /// An event with all that it can have: metadata, a time at which it happened. Its subject is left out.
     public init(_ stream: StreamName, _ event: EventData) {
       self.stream = stream
       self.event = event
@@ -48,6 +49,9 @@ public struct GivenEvents: Sendable {
   private let events: [RecordedEvent]
   private let server: TestServer
 
+  /// The events as the log would have them: positions, and the versions in each stream, count from 1, in the given
+  /// order; they are recorded one a second, from the beginning of 1970 on.
+  ///
   /// - Parameter url: A server with a migrated store in `schema`. Default: a private one.
   public init(_ events: Given..., url: String? = nil, schema: SchemaName = "eventstore") {
     var versions: [StreamName: Int] = [:]
@@ -89,6 +93,9 @@ public struct GivenEvents: Sendable {
   }
 
   /// Applies the events by a projection in code: all at once, and one by one, which must lead to the same rows.
+  /// So it is run twice, as the live build is, with side effects; its error policy is not asked.
+  ///
+  /// - Throws: What the projection throws, ``UnexpectedOutcome``.
   public func when(_ projection: some Projection, codec: EventCodec = EventCodec()) async throws -> Projected {
     let own = events.filter { projection.filter.admits($0) }
     func apply(_ batches: [[RecordedEvent]]) async throws -> [String: [String]] {

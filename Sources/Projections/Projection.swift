@@ -58,9 +58,14 @@ extension Projection {
 /// A read model elsewhere: a search index, a cache, a file. At least once: how far it is is saved after
 /// ``apply(_:)`` has returned, so that after a crash a batch comes again.
 public protocol ExternalProjection: Sendable {
+  /// 1 to 40 characters of a-z, 0-9 and `_`, starting with a letter; no other projection's.
   var name: String { get }
+  /// From 1; raised when what it writes changes.
   var version: Int { get }
+  /// The events that it is told of. Default: all.
   var filter: LogFilter { get }
+  /// What becomes of an event for which ``apply(_:)`` throws, also because the other system is away: wait for that in
+  /// there. Default: stop.
   var errorPolicy: ErrorPolicy { get }
 
   /// Applies events, in the order of the log. Write a rebuild beside what is live: by ``ProjectionBatch/build``.
@@ -74,6 +79,7 @@ extension ExternalProjection {
 
 /// Events to apply, in order; not none.
 public struct ProjectionBatch: Sendable {
+  /// By position, ascending.
   public let events: [RecordedEvent]
   /// Which build of the projection they are for: another number for each rebuild.
   public let build: Int

@@ -17,6 +17,7 @@ internal import Synchronization
 /// try await ServiceGroup(services: [log, runner], …).run()
 /// ```
 public struct ProjectionRunner: Service {
+  /// What is run, and how much of it at a time.
   public struct Options: Sendable {
     /// Events a transaction, at most, while it follows: of a file …
     public var batchEvents = 5_000
@@ -37,6 +38,7 @@ public struct ProjectionRunner: Service {
     /// A newer version of a projection in code is built beside the live one by itself. Whether it also goes live by
     /// itself, once it has caught up; else a person switches.
     public var newVersionsGoLive = false
+    /// Told of projections that stop, and of what is tried again. Default: nobody.
     public var logger = Logger(label: "projections") { _ in SwiftLogNoOpLogHandler() }
 
     public init() {}
@@ -48,6 +50,7 @@ public struct ProjectionRunner: Service {
 
   let catalog: ProjectionCatalog
   let code: [Definition]
+  /// Those that it has when ``run()`` is called.
   public var options: Options
 
   /// - Parameter codec: Its upcasters raise older payloads.

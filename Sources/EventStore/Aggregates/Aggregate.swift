@@ -27,6 +27,7 @@ public import FoundationEssentials
 ///
 /// It is Codable for its snapshots: every stored property must be encoded, and come back as it was.
 public protocol Aggregate: Codable, Sendable {
+  /// Its events: an enum with a case for each.
   associatedtype Event: AggregateEvent
 
   /// The category of its streams: aggregate `42` is the stream `category-42`. Also the declared name of its snapshots.
@@ -83,19 +84,24 @@ extension Aggregate {
 /// An aggregate as it was loaded: its state, and the version of its stream that the state is of.
 @dynamicMemberLookup
 public struct Loaded<A: Aggregate>: Sendable {
+  /// What follows the category: `42` of the stream `account-42`.
   public let id: String
+  /// Its category and ``id``, with a `-` between them.
   public let stream: StreamName
   /// The last event in the state; 0 before the first.
   public let version: Int
+  /// After the event ``version``.
   public let state: A
 
+  /// The state's own members: `account.cents` is `account.state.cents`.
   public subscript<V>(dynamicMember path: KeyPath<A, V>) -> V { state[keyPath: path] }
 }
 
 /// Which state of a stream to look at.
 public enum Moment: Sendable, Hashable {
+  /// After its last event.
   case latest
-  /// After the event with this version.
+  /// After the event with this version, from 1.
   case version(Int)
   /// With all events that had happened by then: those whose ``RecordedEvent/time`` is not after it.
   case time(Date)

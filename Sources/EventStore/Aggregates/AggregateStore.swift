@@ -15,6 +15,7 @@ internal import Synchronization
 /// Loads begin at the newest snapshot. Snapshots are made of what was loaded: in the background while ``run()`` runs,
 /// else at the end of the load, or of the update, that found one due; never before an append.
 public final class AggregateStore: Sendable {
+  /// Where it loads from and appends to.
   public let log: any EventLog
   let codec: EventCodec
   let aggregates: [any Aggregate.Type]
@@ -213,8 +214,10 @@ public struct ConflictRetries: Sendable, Hashable {
   /// The longest pause after the first one; it doubles with each, up to ``longestPause``. Each pause is drawn at random
   /// below that ("full jitter"), so that writers who met do not meet again.
   public var firstPause: Duration
+  /// No pause is longer.
   public var longestPause: Duration
 
+  /// - Parameter attempts: At least 1, or it traps.
   public init(
     attempts: Int = 10, firstPause: Duration = .milliseconds(2), longestPause: Duration = .milliseconds(100)
   ) {
@@ -224,6 +227,7 @@ public struct ConflictRetries: Sendable, Hashable {
     self.longestPause = longestPause
   }
 
+  /// One attempt: the first conflict is thrown.
   public static let none = ConflictRetries(attempts: 1)
 
   func pause(after attempt: Int) -> Duration {

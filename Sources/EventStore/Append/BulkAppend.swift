@@ -10,6 +10,7 @@ internal import PostgreSQL
 /// two that were sent behind it may be written although it is not.) Between batches other writers may append to the same
 /// streams; events then follow theirs.
 public final class BulkAppend {
+  /// How many events an import has dealt with. Those that were left out are in neither number.
   public struct Progress: Sendable, Hashable {
     /// Written by this object.
     public var added = 0
@@ -71,6 +72,7 @@ public final class BulkAppend {
   private var flights: Deque<Flight> = []
   private let leavingOut: ((_ problem: String) -> Void)?
   private let decoder: EventDecoder
+  /// So far. Events count as added once the server has answered for them: those under way are not in it.
   public private(set) var progress = Progress()
   /// Where the event came from that ``AppendError/duplicateEventID(id:stream:)`` tells of.
   public private(set) var refusedLine: Int?

@@ -21,11 +21,13 @@ public struct EventCodec: Sendable {
   private var decodings: [String: Decoding] = [:]
   private var upcasters: [Step: Upcaster] = [:]
 
+  /// Knows no ``Event`` type and no upcaster. Cases of an ``AggregateEvent`` need no registration.
   public init() {}
 
   /// Which upcasters there are: `type version`, sorted.
   package private(set) var upcasterNames: [String] = []
 
+  /// As ``register(_:)`` for each of them.
   public init(_ types: any Event.Type...) {
     for type in types { register(type) }
   }
@@ -38,14 +40,15 @@ public struct EventCodec: Sendable {
     }
   }
 
-  /// Raises payloads of `type` from schema version `version` to the next.
+  /// Raises payloads of `type` from schema version `version` to the next. Two for one version are a programmer error.
   public mutating func upcast(_ type: String, from version: Int, with upcaster: @escaping Upcaster) {
     precondition(upcasters[Step(type: type, version: version)] == nil, "two upcasters for \(type) version \(version)")
     upcasters[Step(type: type, version: version)] = upcaster
     upcasterNames = upcasters.keys.map { "\($0.type) \($0.version)" }.sorted()
   }
 
-  /// Raises payloads of `type` from schema version `version` to the next, by way of the Swift types of both shapes.
+  /// Raises payloads of `type` from schema version `version` to the next, by way of the Swift types of both shapes. Two
+  /// for one version are a programmer error.
   public mutating func upcast<Old: Decodable & SendableMetatype, New: Encodable & SendableMetatype>(
     _ type: String, from version: Int, _ transform: @escaping @Sendable (Old) throws -> New
   ) {
@@ -72,14 +75,17 @@ public struct EventCodec: Sendable {
     }
   }
 
-  /// The same text for the same value, in every process.
+  /// The same text for the same value, in every process; but for what has no order of its own, a Set or a dictionary with
+  /// keys other than strings and integers, and comes as an array.
   static func json(_ value: some Encodable) throws -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     return Array(try encoder.encode(value))
   }
 
-  /// The payload at the newest schema version that the upcasters lead to.
+  /// The payload at the newest schema version that the upcasters lead to; without one, as it is stored.
+  ///
+  /// - Throws: ``CodecError``: `payload` where it cannot be opened, `upcasting`.
   public func upcasted(_ event: RecordedEvent) throws(CodecError) -> (payload: Payload, schemaVersion: Int) {
     var payload: Payload
     switch event.payload {

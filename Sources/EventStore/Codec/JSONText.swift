@@ -34,23 +34,30 @@ package enum JSONText {
   /// The members of the JSON object `bytes`, in their order. The whole text is checked on the way.
   ///
   /// - Throws: the text is not valid JSON, not an object, or names a member twice.
-  package static func topLevelMembers(of bytes: UnsafeRawBufferPointer) throws(JSONTextError) -> [Member] {
+  package static func topLevelMembers(
+    of bytes: UnsafeRawBufferPointer, valueDepth: Int = maximumDepth - 1
+  ) throws(JSONTextError) -> [Member] {
     var members: [Member] = []
     // Most objects have no more: one allocation.
     members.reserveCapacity(8)
-    try topLevelMembers(of: bytes, into: &members)
+    try topLevelMembers(of: bytes, into: &members, valueDepth: valueDepth)
     return members
   }
 
   /// As ``topLevelMembers(of:)``, for text in an array.
-  package static func topLevelMembers(of bytes: [UInt8]) throws(JSONTextError) -> [Member] {
-    try bytes.withUnsafeBytes { bytes in Result { () throws(JSONTextError) in try topLevelMembers(of: bytes) }
+  package static func topLevelMembers(
+    of bytes: [UInt8], valueDepth: Int = maximumDepth - 1
+  ) throws(JSONTextError) -> [Member] {
+    try bytes.withUnsafeBytes { bytes in
+      Result { () throws(JSONTextError) in try topLevelMembers(of: bytes, valueDepth: valueDepth) }
     }.get()
   }
 
   /// As ``topLevelMembers(of:)``, replacing the content of `members`: its memory is used again.
+  ///
+  /// - Parameter valueDepth: How deep each value may be nested.
   package static func topLevelMembers(
-    of bytes: UnsafeRawBufferPointer, into members: inout [Member]
+    of bytes: UnsafeRawBufferPointer, into members: inout [Member], valueDepth: Int = maximumDepth - 1
   ) throws(JSONTextError) {
     members.removeAll(keepingCapacity: true)
     var names = SeenNames()
@@ -77,7 +84,7 @@ package enum JSONText {
       try scanner.take(UInt8(ascii: ":"), else: .colon)
       scanner.skipWhitespace()
       let value = scanner.index
-      try scanner.skipValue(depthLimit: maximumDepth - 1)
+      try scanner.skipValue(depthLimit: valueDepth)
       members.append(Member(key: key, value: value..<scanner.index))
       scanner.skipWhitespace()
       if scanner.byte == UInt8(ascii: ",") {

@@ -103,6 +103,28 @@ private struct JSONSlice {
 
   var isNull: Bool { kind == .null }
 
+  /// The way here from the payload's beginning. Looked for only where a type asks: most never do. What it makes of that is
+  /// not taken, as the keys of JSONDecoder's path are of the type's own kinds.
+  var path: [any CodingKey] {
+    source.isPlain = false
+    var path: [any CodingKey] = []
+    var value = JSONSlice(source)
+    while value.range != range {
+      if let member = try? value.members().first(where: { value.part($0.value).range.contains(range) }) {
+        path.append(PathKey(stringValue: member.key))
+        value = value.part(member.value)
+      } else if let (index, element) = try? value.elements().enumerated().first(where: {
+        value.part($1).range.contains(range)
+      }) {
+        path.append(PathKey(intValue: index))
+        value = value.part(element)
+      } else {
+        break
+      }
+    }
+    return path
+  }
+
   func bool() throws -> Bool {
     try withBytes { bytes in
       guard JSONText.kind(of: bytes) == .boolean else { throw NotPlain() }
@@ -130,13 +152,28 @@ private struct JSONSlice {
   }
 }
 
+/// A key of a path, named as JSONDecoder names it.
+private struct PathKey: CodingKey {
+  let stringValue: String
+  let intValue: Int?
+
+  init(stringValue: String) {
+    self.stringValue = stringValue
+    intValue = nil
+  }
+
+  init(intValue: Int) {
+    stringValue = "Index \(intValue)"
+    self.intValue = intValue
+  }
+}
+
 private struct PlainDecoder: Decoder {
   let json: JSONSlice
 
   init(_ json: JSONSlice) { self.json = json }
 
-  // Only for messages, and those are JSONDecoder's.
-  var codingPath: [any CodingKey] { [] }
+  var codingPath: [any CodingKey] { json.path }
   var userInfo: [CodingUserInfoKey: Any] { [:] }
 
   func container<Key: CodingKey>(keyedBy type: Key.Type) throws -> KeyedDecodingContainer<Key> {
@@ -168,8 +205,12 @@ private struct PlainMembers<Key: CodingKey>: KeyedDecodingContainerProtocol {
   let json: JSONSlice
   let members: [JSONText.Member]
 
-  var codingPath: [any CodingKey] { [] }
-  var allKeys: [Key] { members.compactMap { Key(stringValue: $0.key) } }
+  var codingPath: [any CodingKey] { json.path }
+  var allKeys: [Key] {
+    // Two that String takes for one, é in two spellings: JSONDecoder has one of them.
+    if Set(members.map(\.key)).count < members.count { json.source.isPlain = false }
+    return members.compactMap { Key(stringValue: $0.key) }
+  }
 
   private func find(_ key: Key) -> JSONSlice? {
     let name = key.stringValue
@@ -189,6 +230,9 @@ private struct PlainMembers<Key: CodingKey>: KeyedDecodingContainerProtocol {
   func decode(_ type: Bool.Type, forKey key: Key) throws -> Bool { try value(key).bool() }
   func decode(_ type: String.Type, forKey key: Key) throws -> String { try value(key).string() }
   func decode(_ type: Int.Type, forKey key: Key) throws -> Int { try value(key).integer() }
+  // Without these two, they would be refused, and nobody told.
+  func decode(_ type: Int128.Type, forKey key: Key) throws -> Int128 { throw json.source.notPlain() }
+  func decode(_ type: UInt128.Type, forKey key: Key) throws -> UInt128 { throw json.source.notPlain() }
   func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T {
     try PlainDecoder(value(key)).decoded(type)
   }
@@ -220,7 +264,7 @@ private struct PlainElements: UnkeyedDecodingContainer {
     self.elements = elements
   }
 
-  var codingPath: [any CodingKey] { [] }
+  var codingPath: [any CodingKey] { json.path }
   var count: Int? { elements.count }
   var isAtEnd: Bool { currentIndex == elements.count }
 
@@ -237,6 +281,8 @@ private struct PlainElements: UnkeyedDecodingContainer {
     currentIndex += 1
     return true
   }
+  mutating func decode(_ type: Int128.Type) throws -> Int128 { throw json.source.notPlain() }
+  mutating func decode(_ type: UInt128.Type) throws -> UInt128 { throw json.source.notPlain() }
   mutating func decode<T: Decodable>(_ type: T.Type) throws -> T { try next { try PlainDecoder($0).decoded(type) } }
   mutating func nestedContainer<Nested: CodingKey>(
     keyedBy type: Nested.Type
@@ -250,7 +296,7 @@ private struct PlainElements: UnkeyedDecodingContainer {
 private struct PlainValue: SingleValueDecodingContainer {
   let json: JSONSlice
 
-  var codingPath: [any CodingKey] { [] }
+  var codingPath: [any CodingKey] { json.path }
 
   private func integer<I: FixedWidthInteger>() throws -> I {
     guard let value = I(exactly: try json.integer()) else { throw json.source.notPlain() }
@@ -279,5 +325,7 @@ private struct PlainValue: SingleValueDecodingContainer {
   func decode(_ type: UInt16.Type) throws -> UInt16 { try integer() }
   func decode(_ type: UInt32.Type) throws -> UInt32 { try integer() }
   func decode(_ type: UInt64.Type) throws -> UInt64 { try integer() }
+  func decode(_ type: Int128.Type) throws -> Int128 { throw json.source.notPlain() }
+  func decode(_ type: UInt128.Type) throws -> UInt128 { throw json.source.notPlain() }
   func decode<T: Decodable>(_ type: T.Type) throws -> T { try PlainDecoder(json).decoded(type) }
 }

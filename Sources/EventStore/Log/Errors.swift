@@ -26,12 +26,16 @@ public enum AppendError: Error, Sendable {
   case cancelled
 }
 
+/// What the writer believed about a stream, and what was so.
 public struct VersionConflict: Sendable, Hashable, CustomStringConvertible {
+  /// Of several in one append, one where it did not hold.
   public let stream: StreamName
+  /// As the writer gave it.
   public let expected: ExpectedVersion
   /// The stream's last version when the append was checked; 0 if it has no events.
   public let actual: Int
 
+  /// - Parameter actual: The stream's last version; 0: it has no events.
   public init(stream: StreamName, expected: ExpectedVersion, actual: Int) {
     self.stream = stream
     self.expected = expected

@@ -37,16 +37,19 @@ public protocol EventLog: Sendable {
 
 /// Which part of a stream to read, and in which direction.
 public struct StreamRange: Sendable, Hashable {
-  /// The versions to read; any part past the end of the stream is empty.
+  /// The versions to read, from 1, both ends included; any part past the end of the stream is empty.
   public var versions: ClosedRange<Int>
+  /// In which order the versions come: the same ones either way, unless ``limit`` cuts them off.
   public var direction: Direction
-  /// Only events whose ``RecordedEvent/time`` is not after this.
+  /// Only events whose ``RecordedEvent/time`` is not after this, wherever in the stream they stand; `nil`: all.
   public var until: Date?
-  /// At most so many events.
+  /// At most so many events: the first ones in the ``direction``. 0 or less: none.
   public var limit: Int
 
+  /// By version, ascending or descending.
   public enum Direction: Sendable, Hashable { case forwards, backwards }
 
+  /// Default: the whole stream, forwards.
   public init(
     versions: ClosedRange<Int> = 1...Int.max, direction: Direction = .forwards, until: Date? = nil,
     limit: Int = .max
@@ -57,29 +60,40 @@ public struct StreamRange: Sendable, Hashable {
     self.limit = limit
   }
 
+  /// The whole stream, forwards.
   public static let all = StreamRange()
+  /// The whole stream, the last event first.
   public static let backwards = StreamRange(direction: .backwards)
+  /// This version and all later ones, forwards. Less than 1 counts as 1.
   public static func from(_ version: Int) -> StreamRange { StreamRange(versions: max(1, version)...Int.max) }
-  public static func upTo(_ version: Int) -> StreamRange { StreamRange(versions: 1...max(1, version)) }
+  /// The first version up to this one, with it, forwards. Less than 1: none.
+  public static func upTo(_ version: Int) -> StreamRange { StreamRange(versions: min(1, version)...version) }
+  /// All events that had happened by then, forwards.
   public static func until(_ time: Date) -> StreamRange { StreamRange(until: time) }
 }
 
 /// Which events of the log to read. An empty list means: all. Names are compared byte by byte; none is a pattern.
 public struct LogFilter: Sendable, Hashable {
+  /// Only events of streams of these categories …
   public var categories: [String]
+  /// … and of these stored types.
   public var types: [String]
   /// Patterns of SQL's LIKE: further types.
   package var typePatterns: [String] = []
   /// `nil`: all.
   package var shards: ShardSet?
 
+  /// An event must pass both lists.
   public init(categories: [String] = [], types: [String] = []) {
     self.categories = categories
     self.types = types
   }
 
+  /// Every event.
   public static let all = LogFilter()
+  /// All events of one category.
   public static func category(_ name: String) -> LogFilter { LogFilter(categories: [name]) }
+  /// Events of these stored types, in all categories. No name at all: every event.
   public static func types(_ names: String...) -> LogFilter { LogFilter(types: names) }
 
   /// Whether an event passes, by its category and type: byte by byte, as the store compares them.
@@ -108,8 +122,11 @@ extension EventLog {
     try await append([StreamAppend(events, to: stream, expecting: expected)])[0]
   }
 
+  /// The whole stream, forwards; see ``read(_:_:)``.
   public func read(_ stream: StreamName) -> EventSequence { read(stream, .all) }
+  /// Events of all categories and types; see ``readAll(after:where:)``. Default: from the first one on.
   public func readAll(after position: Position = .start) -> EventSequence { readAll(after: position, where: .all) }
+  /// Events of all categories and types; see ``subscribe(after:where:)``. Default: from the first one on.
   public func subscribe(after position: Position = .start) -> EventSequence {
     subscribe(after: position, where: .all)
   }

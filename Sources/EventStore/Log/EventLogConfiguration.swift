@@ -4,9 +4,11 @@ public import Tracing
 
 /// Where a store is, how its payloads are protected, and its limits.
 public struct EventLogConfiguration: Sendable {
+  /// Where the server is, how many connections there may be, and how long they wait.
   public var connection: ConnectionConfiguration
   /// The PostgreSQL schema that holds the store.
   public var schema: SchemaName
+  /// How payloads are stored. There is no default: to store them in the clear is a decision.
   public var encryption: Encryption
   /// Categories whose payloads are stored, and accepted, in the clear.
   public var plaintextCategories: Set<String> = []
@@ -41,6 +43,7 @@ public struct EventLogConfiguration: Sendable {
   /// that of `InstrumentationSystem`, where one was set up.
   public var tracer: (any Tracer)?
 
+  /// Whether payloads are sealed before they leave the process.
   public enum Encryption: Sendable {
     /// Payloads are sealed under keys that the keyring's active master key wraps.
     case sealed(Keyring)
@@ -49,6 +52,9 @@ public struct EventLogConfiguration: Sendable {
     case off
   }
 
+  /// Nothing is connected to, or checked, until the log is opened.
+  ///
+  /// - Parameter connectionString: A libpq connection string, `key=value …` or `postgresql://…`.
   public init(_ connectionString: String, schema: SchemaName = "eventstore", encryption: Encryption) {
     connection = ConnectionConfiguration(connectionString)
     self.schema = schema

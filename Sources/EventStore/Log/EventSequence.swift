@@ -12,6 +12,7 @@ public struct EventSequence: AsyncSequence, Sendable {
   /// The same events a page at a time: less work per event in bulk.
   public var pages: Pages { Pages(makeSource: makeSource) }
 
+  /// One pass over the sequence, from its beginning: each iterator reads for itself.
   public struct Iterator: AsyncIteratorProtocol {
     let source: any EventPageSource
     var page: [RecordedEvent] = []
@@ -43,6 +44,7 @@ public struct EventSequence: AsyncSequence, Sendable {
 
     public func makeAsyncIterator() -> Iterator { Iterator(source: makeSource()) }
 
+    /// One pass, from the beginning.
     public struct Iterator: AsyncIteratorProtocol {
       let source: any EventPageSource
 

@@ -5,13 +5,14 @@ public struct Metadata: Hashable, Sendable {
   /// The JSON object, or nothing.
   package let json: [UInt8]
 
+  /// No members: nothing is stored.
   public init() { json = [] }
 
   /// - Parameters:
   ///   - correlationID: Stored as `correlationId`: the same for everything that one request set off.
   ///   - causationID: Stored as `causationId`: the id of the event or command that led to this one.
   ///   - traceparent: W3C Trace Context.
-  ///   - others: Free keys.
+  ///   - others: Free keys. Where one of the three is among them, the argument of that name goes before it.
   public init(
     correlationID: String? = nil, causationID: String? = nil, traceparent: String? = nil,
     _ others: [String: String] = [:]
@@ -75,10 +76,15 @@ public struct Metadata: Hashable, Sendable {
     return self == other || members(self) == members(other)
   }
 
+  /// Whether it has no members.
   public var isEmpty: Bool { json.isEmpty }
 
+  /// The member `correlationId`: the same for everything that one request set off.
   public var correlationID: String? { self["correlationId"] }
+  /// The member `causationId`: the id of the event or command that led to this one.
   public var causationID: String? { self["causationId"] }
+  /// The member `traceparent`, of W3C Trace Context. Where a tracer is set up, an append within a span adds it to
+  /// events that have no trace context.
   public var traceparent: String? { self["traceparent"] }
 
   /// The value of a key: a string's text, any other value's JSON text; `nil` if there is none.
@@ -94,6 +100,7 @@ public struct Metadata: Hashable, Sendable {
 
 /// Metadata must be one JSON object without duplicate keys.
 public struct InvalidMetadata: Error, Hashable, Sendable, CustomStringConvertible {
+  /// Where it is wrong, by byte, and what should have stood there. It quotes nothing.
   public let problem: String
   public var description: String { "metadata is not a JSON object: \(problem)" }
 }

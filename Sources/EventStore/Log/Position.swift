@@ -16,6 +16,7 @@ public struct Position: Hashable, Comparable, Sendable {
 extension Position: LosslessStringConvertible {
   public var description: String { String(rawValue) }
 
+  /// What ``description`` gave, read back; `nil` for anything but a whole number from 0 on.
   public init?(_ description: String) {
     guard let value = Int64(description), value >= 0 else { return nil }
     rawValue = value

@@ -18,6 +18,7 @@ internal import Synchronization
 /// - ``readAll(after:where:)``
 /// - ``subscribe(after:where:)``
 public final class PostgreSQLEventLog: EventLog {
+  /// What it was opened with.
   public let configuration: EventLogConfiguration
   /// Which store this is: given when it was made.
   public let storeID: UUID

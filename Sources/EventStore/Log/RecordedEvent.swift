@@ -2,17 +2,22 @@ public import FoundationEssentials
 
 /// An event as the log holds it.
 public struct RecordedEvent: Sendable {
+  /// Given by its writer.
   public let id: UUID
   public let stream: StreamName
   /// In the stream: 1, 2, 3 … without gaps.
   public let version: Int
+  /// In the whole log: ascending, with gaps.
   public let position: Position
+  /// As it was stored: 1 to 256 bytes, by convention dotted, such as `account.deposited`.
   public let type: String
+  /// As it was stored, from 1. An ``EventCodec`` raises older ones.
   public let schemaVersion: Int
-  /// When the server recorded it.
+  /// When the server recorded it, by the server's clock, to the microsecond.
   public let recordedAt: Date
-  /// When it happened, where the writer said so.
+  /// When it happened, to the microsecond; `nil`: the writer did not say.
   public let occurredAt: Date?
+  /// In the clear: it needs no key. The append may have added a trace context: see ``Metadata/traceparent``.
   public let metadata: Metadata
   /// The payload, opened; or why it cannot be opened. One unreadable payload spoils no other event.
   public let payload: Result<Payload, PayloadError>
@@ -27,6 +32,7 @@ public struct RecordedEvent: Sendable {
   /// When it happened: ``occurredAt`` where there is one, else ``recordedAt``.
   public var time: Date { occurredAt ?? recordedAt }
 
+  /// For tests, and for what takes events from elsewhere. Checks nothing.
   public init(
     id: UUID, stream: StreamName, version: Int, position: Position, type: String, schemaVersion: Int,
     recordedAt: Date, occurredAt: Date? = nil, metadata: Metadata = Metadata(), payload: Result<Payload, PayloadError>

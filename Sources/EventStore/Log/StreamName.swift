@@ -105,8 +105,11 @@ extension StreamName: Codable {
 
 /// A stream, category, event type or subject whose name cannot be stored.
 public struct InvalidName: Error, Hashable, Sendable, CustomStringConvertible {
+  /// What it was to be: `stream name`, `category`, `event type` …
   public let kind: String
+  /// As it was given, in full.
   public let name: String
+  /// What is wrong with it, to follow the name: `is empty`.
   public let problem: String
 
   public var description: String { "\(kind) \(name.prefix(80).debugDescription) \(problem)" }

@@ -4,8 +4,11 @@ public import PostgreSQL
 ///
 /// Forward only, in one transaction under a lock: run it twice, or from two processes at once, and it is done once.
 public struct Migrator: Sendable {
+  /// One step of the schema: released once, and never changed.
   public struct Migration: Sendable, Hashable {
+    /// From 0, without gaps.
     public let number: Int
+    /// The name of its file, which begins with the number in four digits: `0001_log`.
     public let name: String
   }
 
@@ -15,6 +18,9 @@ public struct Migrator: Sendable {
   private let connectionString: ConnectionConfiguration
   private let schema: SchemaName
 
+  /// Nothing is connected to until a store is migrated.
+  ///
+  /// - Parameter schema: The PostgreSQL schema that holds the store; made where it is not there.
   public init(_ connection: ConnectionConfiguration, schema: SchemaName = "eventstore") {
     connectionString = connection
     self.schema = schema
@@ -160,6 +166,7 @@ public struct Migrator: Sendable {
     case absent
     /// Applied up to the number, with so many still to come.
     case behind(at: Int, missing: Int)
+    /// All that this binary knows is applied; the last one has this number.
     case upToDate(at: Int)
     /// A newer binary has migrated it.
     case newer(at: Int)
@@ -205,6 +212,7 @@ public enum MigrationError: Error, Sendable, CustomStringConvertible {
 
 /// The PostgreSQL schema of one store: several stores can live in one database.
 public struct SchemaName: Sendable, Hashable, ExpressibleByStringLiteral, CustomStringConvertible {
+  /// 1 to 53 characters, without quotes.
   public let name: String
   public var description: String { name }
   package var quoted: String { "\"\(name)\"" }
@@ -220,6 +228,7 @@ public struct SchemaName: Sendable, Hashable, ExpressibleByStringLiteral, Custom
     self.name = name
   }
 
+  /// A literal is the programmer's word: an invalid one traps.
   public init(stringLiteral name: String) {
     precondition(Self.isValid(name), "\(name) is no schema name")
     self.name = name

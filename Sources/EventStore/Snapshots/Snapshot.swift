@@ -18,7 +18,9 @@ public struct SnapshotShape: Sendable, Hashable {
 
 /// The state of a stream after one of its events, as bytes.
 public struct Snapshot: Sendable {
+  /// Whose state it is.
   public let stream: StreamName
+  /// Which programs can read it back.
   public let shape: SnapshotShape
   /// The state is the one after this event …
   public let version: Int
@@ -26,6 +28,7 @@ public struct Snapshot: Sendable {
   public let eventID: UUID
   /// No event up to ``version`` happened later.
   public let latestTime: Date
+  /// Of an ``Aggregate``: what its `Codable` makes of it, in JSON.
   public let state: Payload
   /// The data keys of the events in it, or of the snapshot that it was made from. Empty: plaintext.
   package let keyIDs: Set<UUID>

@@ -2,11 +2,13 @@
 public struct SnapshotPolicy<State: Sendable>: Sendable {
   /// What has come since the last snapshot, or since the beginning.
   public struct Growth: Sendable {
+    /// How many events: all that came after the last snapshot, or all that there are.
     public let events: Int
     /// Since the last snapshot was made; `nil` when there is none.
     public let age: Duration?
     /// At ``version``.
     public let state: State
+    /// The last event in the state, from 1.
     public let version: Int
 
     package init(events: Int, age: Duration?, state: State, version: Int) {

@@ -74,6 +74,8 @@ private final class HistoryPrinter {
   private var hasHeading = false
 
   private static let longestChange = 60
+  /// With microseconds.
+  private static let longestTime = 27
 
   init(json: Bool, who: String?) {
     self.json = json
@@ -87,11 +89,12 @@ private final class HistoryPrinter {
   }
 
   func print(_ step: StreamStep) {
-    let who = keys.lazy.compactMap { step.event.metadata[$0] }.first
+    // What is null names nobody.
+    let who = keys.lazy.compactMap { step.event.metadata[$0] }.first { $0 != "null" }
     if json { return changes.print(step.event, step.changes, who: who ?? "") }
     // As wide as anything was so far: the events to come are not known.
-    widths.type = max(widths.type, min(32, TextWidth.of(step.event.type)))
-    widths.who = max(widths.who, min(20, TextWidth.of(who ?? "")))
+    widths.type = max(widths.type, TextWidth.of(cut(step.event.type, to: 32)))
+    widths.who = max(widths.who, TextWidth.of(cut(who ?? "", to: 20)))
     if !hasHeading {
       hasHeading = true
       output.line(output.terminal.styled(columns("VERSION", "TIME", "TYPE", "WHO") + "WHAT CHANGED", .bold))
@@ -117,11 +120,14 @@ private final class HistoryPrinter {
   }
 
   private func columns(_ version: String, _ time: String, _ type: String, _ who: String) -> String {
-    TextWidth.padded(version, to: 7, alignedRight: true) + "  " + TextWidth.padded(time, to: 20, alignedRight: false)
-      + "  "
-      + TextWidth.padded(TextWidth.truncated(TextWidth.printable(type), to: 32), to: widths.type, alignedRight: false)
-      + "  "
-      + TextWidth.padded(TextWidth.truncated(TextWidth.printable(who), to: 20), to: widths.who, alignedRight: false)
-      + "  "
+    TextWidth.padded(version, to: 7, alignedRight: true) + "  " + TextWidth.padded(time, to: Self.longestTime) + "  "
+      + TextWidth.padded(cut(type, to: 32), to: widths.type) + "  "
+      + TextWidth.padded(cut(who, to: 20), to: widths.who) + "  "
+  }
+
+  /// As in tables: in a file or pipe nothing is cut.
+  private func cut(_ text: String, to width: Int) -> String {
+    let text = TextWidth.printable(text)
+    return output.terminal.isInteractive ? TextWidth.truncated(text, to: width) : text
   }
 }

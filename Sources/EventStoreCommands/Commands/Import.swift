@@ -205,12 +205,18 @@ struct Import: AsyncParsableCommand {
       }.value
       if let finished { problem.description += "; then: \(finished)" }
     }
+    let goingOn =
+      switch problem.status {
+      case .conflict: ""
+      case .badInput: "; once the row is mended, or with --on-error skip, the same command goes on from there"
+      default: "; the same command goes on from there"
+      }
     let added = bulk.progress.added
     // Of a batch that was under way when the server went, nobody can say.
     problem.description +=
       ". \(problem.status == .unavailable ? "At least " : "")\(Quantity.count(added)) "
       + "\(added == 1 ? "event was" : "events were") added before"
-      + (problem.status == .conflict ? "" : "; the same command goes on from there")
+      + goingOn
     problem.details.append(("added", .integer(added)))
     return problem
   }

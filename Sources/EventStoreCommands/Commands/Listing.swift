@@ -44,7 +44,9 @@ struct Streams: AsyncParsableCommand {
         ])
       }
       output.text(table.text(for: output.terminal))
-      if streams.count == limit { StandardOutput.complain("there may be more: --after '\(streams.last?.name ?? "")'") }
+      if streams.count == limit {
+        StandardOutput.complain("there may be more: --after \(ShellWord.quoted(streams.last?.name ?? ""))")
+      }
     }
   }
 }

@@ -92,8 +92,9 @@ struct Replay: AsyncParsableCommand {
   private var versions: ClosedRange<Int>? {
     get throws {
       guard let diff else { return nil }
-      let bounds = diff.split(separator: ".", omittingEmptySubsequences: true).compactMap { Int($0) }
-      guard diff.contains(".."), bounds.count == 2, bounds[0] >= 0, bounds[0] < bounds[1] else {
+      let parts = diff.split(separator: "..", omittingEmptySubsequences: false)
+      let bounds = parts.compactMap { Int($0) }
+      guard parts.count == 2, bounds.count == 2, bounds[0] >= 0, bounds[0] < bounds[1] else {
         throw ValidationError("--diff \(diff): expected two versions, the earlier first, such as 17..40")
       }
       return bounds[0]...bounds[1]

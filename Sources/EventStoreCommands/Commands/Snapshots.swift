@@ -110,7 +110,7 @@ struct SnapshotsList: AsyncParsableCommand {
       }
       output.text(table.text(for: output.terminal))
       if entries.count == limit {
-        StandardOutput.complain("there may be more: --after '\(entries.last?.stream ?? "")'")
+        StandardOutput.complain("there may be more: --after \(ShellWord.quoted(entries.last?.stream ?? ""))")
       }
     }
   }

@@ -24,7 +24,8 @@ struct ExportedRows: ImportRows, ~Copyable {
     let line = reader.lineNumber
     let object = reader.line
     do throws(JSONTextError) {
-      try JSONText.topLevelMembers(of: object, into: &members)
+      // An event's data may be as deep by itself.
+      try JSONText.topLevelMembers(of: object, into: &members, valueDepth: JSONText.maximumDepth)
     } catch {
       throw RowProblem(line: line, "not a JSON object: \(error)")
     }
@@ -80,7 +81,7 @@ struct ExportedRows: ImportRows, ~Copyable {
     /// As ``EventJSON`` writes them.
     private static let known = [
       "id", "stream", "version", "position", "type", "schemaVersion", "time", "data", "metadata", "subject",
-      "dataEncoding", "error",
+      "dataEncoding", "dataContent", "error",
     ]
 
     func raw(_ key: String) -> UnsafeRawBufferPointer? {
@@ -106,7 +107,9 @@ struct ExportedRows: ImportRows, ~Copyable {
       guard try string("dataEncoding") == "base64", let bytes = Data(base64Encoded: try string("data")) else {
         throw problem("data is not base64")
       }
-      return Payload(bytes: Array(bytes))
+      guard raw("dataContent") != nil else { return Payload(bytes: Array(bytes)) }
+      guard try string("dataContent") == "json" else { throw problem("dataContent is not json") }
+      return Payload(bytes: Array(bytes), content: .json)
     }
   }
 }

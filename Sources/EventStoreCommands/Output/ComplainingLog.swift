@@ -22,6 +22,6 @@ struct ComplainingLog: LogHandler {
     let members: [(String, JSONValue)] =
       [("level", .string(event.level.rawValue)), ("message", .string("\(event.message)"))]
       + values.map { ($0.key, .string("\($0.value)")) }
-    StandardOutput.complain(String(decoding: JSONValue.object([("log", .object(members))]).bytes, as: UTF8.self))
+    StandardOutput.complain(.object([("log", .object(members))]))
   }
 }

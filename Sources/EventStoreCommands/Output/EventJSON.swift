@@ -6,7 +6,7 @@ enum EventJSON {
   /// Members in this order: id, stream, version, position, type, schemaVersion, time, data, metadata.
   ///
   /// JSON payloads stand as they were stored; bytes, and what is no JSON though it was called so, as base64, said by
-  /// `"dataEncoding":"base64"`. A payload that cannot be opened is null, and `error` says why.
+  /// `"dataEncoding":"base64"` (and, of the second kind, `"dataContent":"json"`). A payload that cannot be opened is null, and `error` says why.
   ///
   /// - Parameter subject: Whose data it is, where that is not the stream: for what is to be imported.
   static func append(_ event: RecordedEvent, subject: String? = nil, to output: inout [UInt8]) {
@@ -28,14 +28,14 @@ enum EventJSON {
     Timestamp.append(event.time, to: &time)
     writer.append(raw: time)
     writer.append(raw: "\",\"data\":")
-    var rest: (encoding: Bool, error: PayloadError?) = (false, nil)
+    var rest: (encoded: Payload.Content?, error: PayloadError?) = (nil, nil)
     switch event.payload {
     // An append takes a writer's word for it: what is no JSON would make members of its own.
     case .success(let payload) where payload.content == .json && JSONText.isValid(payload.bytes):
       writer.append(raw: JSONText.compacted(payload.bytes))
     case .success(let payload):
       writer.append(Data(payload.bytes).base64EncodedString())
-      rest.encoding = true
+      rest.encoded = payload.content
     case .failure(let error):
       writer.appendNull()
       rest.error = error
@@ -54,7 +54,10 @@ enum EventJSON {
       writer.append(raw: ",\"subject\":")
       writer.append(subject)
     }
-    if rest.encoding { writer.append(raw: ",\"dataEncoding\":\"base64\"") }
+    if let content = rest.encoded {
+      writer.append(raw: ",\"dataEncoding\":\"base64\"")
+      if content == .json { writer.append(raw: ",\"dataContent\":\"json\"") }
+    }
     if let error = rest.error {
       writer.append(raw: ",\"error\":{\"code\":")
       writer.append(error.code)

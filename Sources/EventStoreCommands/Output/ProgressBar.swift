@@ -89,7 +89,7 @@ package final class ProgressBar: Sendable {
   package func print(_ line: String) {
     state.withLock { state in
       let cleared = clearing(state)
-      output(cleared + line + "\n")
+      output(cleared + TextWidth.harmless(line) + "\n")
       state.drawnWidth = 0
       if isInteractive, !state.isFinished { draw(&state, at: now()) }
     }

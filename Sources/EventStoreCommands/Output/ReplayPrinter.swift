@@ -41,19 +41,19 @@ final class ReplayPrinter {
       }
       return
     }
-    var rest = rows[...]
+    var rest = rows.map { (table: $0.table, cells: Self.members(of: Array($0.json.utf8))) }[...]
     while let first = rest.first {
-      let part = rest.prefix { $0.table == first.table }
+      let part = rest.prefix { $0.table == first.table && $0.cells.map(\.0) == first.cells.map(\.0) }
       rest = rest.dropFirst(part.count)
       if lastTable != first.table {
         output.line("\(lastTable == nil ? "" : "\n")\(first.table)")
         lastTable = first.table
       }
       var table = Table(
-        Self.members(of: Array(first.json.utf8)).map {
+        first.cells.map {
           .init($0.0.uppercased(), $0.1.first.map { $0.isNumber || $0 == "-" } ?? false ? .right : .left)
         })
-      for row in part { table.append(Self.members(of: Array(row.json.utf8)).map(\.1)) }
+      for row in part { table.append(row.cells.map(\.1)) }
       output.text(table.text(for: output.terminal))
     }
   }
@@ -157,9 +157,13 @@ final class ReplayPrinter {
     }
   }
 
-  /// An object's members for people: strings without their quotes.
+  /// An object's members for people: strings without their quotes. One that PostgreSQL has nested deeper than we read
+  /// stays as it is.
   private static func members(of object: [UInt8]) -> [(String, String)] {
-    ((try? JSONText.topLevelMembers(of: object)) ?? []).map { member in
+    guard let members = try? JSONText.topLevelMembers(of: object, valueDepth: JSONText.maximumDepth) else {
+      return [("row", String(decoding: object, as: UTF8.self))]
+    }
+    return members.map { member in
       let value = Array(object[member.value])
       let text = value.withUnsafeBytes { raw in
         value.first == UInt8(ascii: "\"") ? try? JSONText.string(raw) : nil

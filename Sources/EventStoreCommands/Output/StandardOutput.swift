@@ -61,8 +61,9 @@ final class StandardOutput {
     throw CommandFailure(.failed, "cannotWrite", "cannot write the output: \(String(cString: strerror(number)))")
   }
 
+  /// A line for people, or several: what came from data does nothing to a terminal.
   func line(_ text: String) {
-    buffer.append(contentsOf: text.utf8)
+    buffer.append(contentsOf: TextWidth.harmless(text).utf8)
     buffer.append(UInt8(ascii: "\n"))
     if terminal.isInteractive || buffer.count >= 1 << 16 { flush() }
   }
@@ -75,9 +76,23 @@ final class StandardOutput {
   /// One or the other.
   func line(_ value: JSONValue, or text: String, json: Bool) { json ? line(value) : line(text) }
 
+  /// As ``line(_:)-(String)``, without a line end.
   func text(_ text: String) {
-    buffer.append(contentsOf: text.utf8)
+    buffer.append(contentsOf: TextWidth.harmless(text).utf8)
     if terminal.isInteractive { flush() }
+  }
+
+  /// Text that was asked for as it is. On a terminal as ``text(_:)``.
+  func exactly(_ text: String) {
+    guard !terminal.isInteractive else { return self.text(text) }
+    buffer.append(contentsOf: text.utf8)
+  }
+
+  /// Empties a terminal.
+  func clear() {
+    guard terminal.isInteractive else { return }
+    buffer.append(contentsOf: "\u{1B}[H\u{1B}[2J".utf8)
+    flush()
   }
 
   /// Lets `body` append a line, without its end.
@@ -111,8 +126,11 @@ final class StandardOutput {
     buffer.removeAll(keepingCapacity: true)
   }
 
-  /// A line on standard error.
-  static func complain(_ text: String) {
-    ProgressBar.writeToStandardError(text + "\n")
+  /// A line for people on standard error.
+  static func complain(_ text: String) { ProgressBar.writeToStandardError(TextWidth.harmless(text) + "\n") }
+
+  /// A line for programs on standard error.
+  static func complain(_ value: JSONValue) {
+    ProgressBar.writeToStandardError(String(decoding: value.bytes, as: UTF8.self) + "\n")
   }
 }

@@ -23,7 +23,9 @@ package struct Table: Sendable {
   private let columns: [Column]
   private var rows: [[String]] = []
 
-  package init(_ columns: [Column]) { self.columns = columns }
+  package init(_ columns: [Column]) {
+    self.columns = columns.map { Column(TextWidth.printable($0.title), $0.alignment) }
+  }
 
   package var isEmpty: Bool { rows.isEmpty }
 

@@ -55,6 +55,30 @@ package enum TextWidth {
     return String(result)
   }
 
+  /// `text` that cannot move a terminal's cursor, or do more to it than change colours: for what is printed in any number
+  /// of lines, some of which we have coloured ourselves.
+  package static func harmless(_ text: String) -> String {
+    // Line ends and tabs aside, everything that is not, and what is coloured, begins with one of these bytes.
+    guard text.utf8.contains(where: { $0 < 0x20 && $0 != 0x0A && $0 != 0x09 || $0 == 0x7F || $0 == 0xC2 || $0 == 0xE2 })
+    else { return text }
+    var result = String.UnicodeScalarView()
+    var rest = Substring(text).unicodeScalars
+    while let scalar = rest.popFirst() {
+      if scalar == "\u{1B}", let end = rest.dropFirst().firstIndex(where: { !("0"..."9").contains($0) && $0 != ";" }),
+        rest.first == "[", rest[end] == "m"
+      {
+        result.append(scalar)
+        result.append(contentsOf: rest[...end])
+        rest = rest[rest.index(after: end)...]
+      } else if isControl(scalar), scalar != "\n", scalar != "\t" {
+        result.append("\u{FFFD}")
+      } else {
+        result.append(scalar)
+      }
+    }
+    return String(result)
+  }
+
   private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
     scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
       // Marks that turn the direction of writing around.

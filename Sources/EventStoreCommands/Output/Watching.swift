@@ -14,7 +14,7 @@ extension StoreOptions {
         let output = StandardOutput()
         do {
           while true {
-            if output.terminal.isInteractive, !json { output.text("\u{1B}[H\u{1B}[2J") }
+            if !json { output.clear() }
             try await body(output)
             output.flush()
             try await Task.sleep(for: .seconds(interval))

@@ -4,43 +4,61 @@ internal import PostgreSQL
 
 /// What differs between two builds of a projection, both at the same position.
 public struct ProjectionComparison: Sendable, Hashable {
+  /// What differs in a table that both builds have.
   public struct TableComparison: Sendable, Hashable {
+    /// Without a schema.
     public let table: String
     /// In only one of the two.
     public let columnsOnlyInLive: [String]
+    /// In the build that the live one is compared with, and not in that.
     public let columnsOnlyInNew: [String]
     /// `name: type in live → type in new`, or their collations; their values are compared as text.
     public let columnsOfOtherType: [String]
+    /// All rows of the live table …
     public let rowsInLive: Int
+    /// … and of the other one.
     public let rowsInNew: Int
     /// By primary key; where the keys are not the same columns, by whole rows of the columns that both have.
     public let rowsOnlyInLive: Int
+    /// Counted as ``rowsOnlyInLive``.
     public let rowsOnlyInNew: Int
-    /// In columns that both have.
+    /// Under the same primary key, in columns that both have; 0 where rows are compared as wholes.
     public let rowsThatDiffer: Int
+    /// Some of the rows that differ, or are in one only, in order; at most as many as were asked for.
     public let samples: [Sample]
     /// Whether rows were found by a primary key.
     public let isByKey: Bool
 
+    /// Columns, their types and all rows are the same.
     public var isSame: Bool {
       columnsOnlyInLive.isEmpty && columnsOnlyInNew.isEmpty && columnsOfOtherType.isEmpty && hasSameRows
     }
+    /// All rows are the same, as far as columns go that both have.
     public var hasSameRows: Bool { rowsOnlyInLive == 0 && rowsOnlyInNew == 0 && rowsThatDiffer == 0 }
   }
 
   /// Rows as JSON; `nil`: there is none.
   public struct Sample: Sendable, Hashable {
+    /// In the live build.
     public let live: String?
+    /// In the one that it is compared with.
     public let new: String?
   }
 
+  /// Declared by its author; from 1.
   public let liveVersion: Int
+  /// Of the build that the live one is compared with: the new or the previous one.
   public let newVersion: Int
+  /// Where both are.
   public let position: Position
+  /// By name, without a schema.
   public let tablesOnlyInLive: [String]
+  /// By name, without a schema.
   public let tablesOnlyInNew: [String]
+  /// Those that both have.
   public let tables: [TableComparison]
 
+  /// Tables, columns and rows are the same.
   public var isSame: Bool { tablesOnlyInLive.isEmpty && tablesOnlyInNew.isEmpty && tables.allSatisfy(\.isSame) }
 }
 

@@ -43,7 +43,9 @@ extension ProjectionCatalog {
 
   /// What a rebuild has come to.
   public struct RebuildProgress: Sendable, Hashable {
+    /// Everything up to here is applied.
     public let position: Position
+    /// The last event of the log, when that was last looked at.
     public let end: Position
     /// Events a second; 0: it is not known.
     public let rate: Int

@@ -7,13 +7,18 @@ public struct SkippedEvent: Sendable, Hashable {
   public let projection: String
   /// Of which build.
   public let build: Int
+  /// Which the build has now, not when it passed over the event.
   public let role: ProjectionBuild.Role
+  /// Of the event, as are the next four.
   public let position: Position
   public let stream: String
+  /// In its stream, from 1.
   public let version: Int
   public let type: String
   public let id: UUID
+  /// Why it could not be applied. Of an error of your own, its `description`: no payload belongs into that.
   public let problem: String
+  /// When it was passed over, by the server's clock.
   public let at: Date
 }
 

@@ -11,10 +11,14 @@ public struct HistoryRange: Sendable, Hashable {
   public var since: Date?
   /// … and not after this one.
   public var until: Date?
+  /// Only of streams of these categories …
   public var categories: [String] = []
+  /// … of these stored types …
   public var types: [String] = []
+  /// … and of these streams. An event must pass all three.
   public var streams: Set<StreamName> = []
 
+  /// The whole log, as far as it is decided when reading starts.
   public init() {}
 
   func admits(_ event: RecordedEvent) -> Bool {
@@ -45,6 +49,9 @@ public struct HistoryReplay: Sendable {
   /// Events that the sink is given at a time, at most.
   public let batch: Int
 
+  /// - Parameters:
+  ///   - rate: Less than 1 counts as 1.
+  ///   - batch: Less than 1 counts as 1. With a `rate`, cut to a tenth of that, but not below 1.
   public init(_ range: HistoryRange, rate: Int? = nil, batch: Int = 1000) {
     self.range = range
     self.rate = rate.map { max(1, $0) }
@@ -54,8 +61,9 @@ public struct HistoryReplay: Sendable {
 
   /// How far it has come.
   public struct Progress: Sendable, Hashable {
+    /// That have arrived.
     public var events = 0
-    /// Of the last event that has arrived.
+    /// Of the last event that has arrived; before the first one, where the range begins.
     public var position: Position
   }
 

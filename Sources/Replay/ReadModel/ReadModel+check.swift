@@ -16,7 +16,9 @@ extension ReadModel {
 
   /// A type that the model has a statement for and that was not found in the log, with the most similar one that was.
   public struct UnknownType: Sendable, Hashable {
+    /// As the file has it.
     public let type: String
+    /// `nil`: none is like it.
     public let nearest: String?
   }
 

@@ -7,6 +7,7 @@ internal import PostgreSQL
 public struct FoldedModel: Sendable {
   /// A row of one of the model's tables.
   public struct Row: Sendable, Hashable {
+    /// Its name, without a schema.
     public let table: String
     /// The primary key, as a JSON array; of a table without one, the whole row.
     public let key: String
@@ -23,6 +24,7 @@ public struct FoldedModel: Sendable {
     try await session.rows { try await body($0.map { Row(table: $0.table, key: $0.key, json: $0.json) }) }
   }
 
+  /// The rows of all tables, in that order, where they fit in memory.
   public func rows() async throws -> [Row] {
     var all: [Row] = []
     try await rows { all += $0 }

@@ -3,6 +3,7 @@ internal import PostgreSQL
 
 /// A row that an event made, changed or removed.
 public struct RowChange: Sendable, Hashable {
+  /// Its name, without a schema.
   public let table: String
   /// The row as a JSON object; `nil`: there was none.
   public let before: String?

@@ -21,6 +21,7 @@ package import EventStore
 /// The format, with everything that may stand in it, is described in docs/read-models.md. The same file serves a replay
 /// into temporary tables and a durable projection.
 public struct ReadModel: Sendable {
+  /// 1 to 40 characters of a-z, 0-9 and `_`, starting with a letter.
   public let name: String
   /// From 1; raised when the tables or the statements change.
   public let version: Int

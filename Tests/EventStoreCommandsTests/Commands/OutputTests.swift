@@ -62,6 +62,43 @@ extension CommandLineTests {
       }
     }
 
+    @Test("nor have messages those of a file's names")
+    func controlCharactersInMessages() async throws {
+      try await withEsctl { esctl in
+        for (name, text) in [
+          ("a.jsonl", "{\"strea\\u001bcm\":\"x\",\"t\":\"a\"}"), ("a.csv", "id,na\u{1B}]0;pwn\u{7}me\n1,2\n"),
+        ] {
+          try text.write(to: esctl.folder.appendingPathComponent(name), atomically: true, encoding: .utf8)
+          let format = name.hasSuffix("csv") ? "csv" : "jsonl"
+          for onError in ["stop", "skip"] {
+            let output = try await esctl(
+              "import", name, "--format", format, "--stream", "a-{stream}", "--type", "t", "--on-error", onError)
+            #expect(
+              output.status != 0 && !output.standardError.contains { $0 == "\u{1B}" || $0 == "\u{7}" }, "\(output)")
+          }
+        }
+      }
+    }
+
+    @Test("rows that are nested deeper than we read, beside others, are shown")
+    func deepRows() async throws {
+      try await withEsctl { esctl in
+        let deep = "{\"x\":\(String(repeating: "[", count: 511) + String(repeating: "]", count: 511))}"
+        #expect(try await esctl("append", "deep-1", "--type", "deep.a", "--data", deep).status == 0)
+        #expect(try await esctl("append", "deep-2", "--type", "deep.a", "--data", "{\"x\":1}").status == 0)
+        try """
+        -- read model: deep
+        -- version: 1
+        -- categories: deep
+        CREATE TABLE deep (stream text PRIMARY KEY, data jsonb);
+        -- on: deep.a
+        INSERT INTO deep SELECT stream, jsonb_build_object('y', jsonb_build_object('z', data)) FROM events;
+        """.write(to: esctl.folder.appendingPathComponent("m.sql"), atomically: true, encoding: .utf8)
+        let output = try await esctl("replay", "--category", "deep", "--into", "m.sql")
+        #expect(output.status == 0 && output.standardOutput.contains("deep-2"), "\(output)")
+      }
+    }
+
     @Test("what is printed for people has no control characters of a payload in it")
     func controlCharacters() async throws {
       try await withEsctl { esctl in

@@ -17,6 +17,33 @@ struct EventJSONTests {
     let object = try #require(try JSONSerialization.jsonObject(with: Data(line)) as? [String: Any])
     #expect(object["type"] as? String == "made" && object["dataEncoding"] as? String == "base64")
     #expect(object["data"] as? String == Data(text.utf8).base64EncodedString())
+    // It comes back as what it was called.
+    #expect(object["dataContent"] as? String == "json")
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try Data(line).write(to: file)
+    defer { try? FileManager.default.removeItem(at: file) }
+    var rows = try ExportedRows(path: file.path)
+    let row = try rows.next()
+    #expect(row?.event.payload == .json(text))
+  }
+
+  @Test("an event that is nested as deep as it may be comes back")
+  func deep() throws {
+    let nested = { (depth: Int) in String(repeating: "[", count: depth) + String(repeating: "]", count: depth) }
+    let metadata = try Metadata(json: Array("{\"a\":\(nested(511))}".utf8))
+    let payload = Payload.json("{\"x\":\(nested(511))}")
+    #expect(JSONText.isValid(payload.bytes) && !JSONText.isValid(Array("[\(nested(512))]".utf8)))
+    let event = RecordedEvent(
+      id: UUID(), stream: "a-1", version: 1, position: Position(1), type: "made", schemaVersion: 1, recordedAt: .now,
+      metadata: metadata, payload: .success(payload))
+    var line: [UInt8] = []
+    EventJSON.append(event, to: &line)
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try Data(line).write(to: file)
+    defer { try? FileManager.default.removeItem(at: file) }
+    var rows = try ExportedRows(path: file.path)
+    let row = try rows.next()
+    #expect(row?.event.payload == payload && row?.event.metadata == metadata)
   }
 
   @Test("metadata that were altered make no members, and no lines, of their own")

@@ -44,6 +44,21 @@ struct TableTests {
     #expect(TextWidth.printable("é 漢") == "é 漢")
   }
 
+  @Test("what is printed can change colours, and do nothing else to a terminal")
+  func coloured() {
+    let red = Terminal(isInteractive: true, hasColors: true, width: 80).styled("red", .red)
+    #expect(TextWidth.harmless("a\n\tb \(red) é 日本") == "a\n\tb \(red) é 日本")
+    for command in [
+      "\u{1B}c", "\u{1B}[2J", "\u{1B}]0;x\u{7}", "\u{9B}2J", "\r", "\u{202E}", "\u{1B}[", "\u{1B}[3", "\u{1B}",
+    ] {
+      let text = TextWidth.harmless("a\(command)m1")
+      #expect(
+        !text.unicodeScalars.contains { ["\u{1B}", "\u{9B}", "\u{7}", "\r", "\u{202E}"].contains($0) }
+          || text == "a\u{1B}[3m1" || text == "a\u{1B}[m1", "\(text.debugDescription)")
+    }
+    #expect(ShellWord.quoted("a'$(id)'-1") == #"'a'\''$(id)'\''-1'"#)
+  }
+
   @Test("widths")
   func widths() {
     #expect(TextWidth.of("abc") == 3)

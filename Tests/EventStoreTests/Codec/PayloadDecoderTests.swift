@@ -134,6 +134,62 @@ struct PayloadDecoderTests {
     same([String: [String: UInt16]].self, json)
   }
 
+  /// Each element says where it stands.
+  struct Placed: Codable, Equatable {
+    var path: [String]
+    var parts: [String: [Placed]]
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.container(keyedBy: CodingKeys.self)
+      // As types do that are identified by the key they stand under.
+      path = (decoder.codingPath + container.codingPath).map(\.stringValue)
+      parts = [:]
+      if container.contains(.parts) {
+        let nested = try container.nestedContainer(keyedBy: AnyKey.self, forKey: .parts)
+        for key in nested.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
+          var elements = try nested.nestedUnkeyedContainer(forKey: key)
+          path += elements.codingPath.map(\.stringValue)
+          while !elements.isAtEnd { parts[key.stringValue, default: []].append(try elements.decode(Placed.self)) }
+        }
+        guard nested.codingPath.last?.stringValue == "parts" else { throw CocoaError(.coderReadCorrupt) }
+      }
+    }
+  }
+  struct AnyKey: CodingKey {
+    let stringValue: String
+    let intValue: Int? = nil
+    init?(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+  struct Keys: Codable, Equatable {
+    var count: Int
+    init(from decoder: any Decoder) throws { count = try decoder.container(keyedBy: AnyKey.self).allKeys.count }
+  }
+  struct Large: Codable, Equatable {
+    var v = Int128(0)
+    var u = UInt128(0)
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.container(keyedBy: CodingKeys.self)
+      v = (try? container.decode(Int128.self, forKey: .v)) ?? -1
+      u = (try? container.decode(UInt128.self, forKey: .u)) ?? 1
+      var list = try? container.nestedUnkeyedContainer(forKey: .v)
+      if let value = try? list?.decode(Int128.self) { v = value }
+    }
+    func encode(to encoder: any Encoder) throws {}
+    enum CodingKeys: String, CodingKey { case v, u }
+  }
+
+  @Test(
+    "a type that asks where it stands, for large integers, or for its keys, is told what JSONDecoder tells it",
+    arguments: [
+      #"{"parts":{"a":[{},{"parts":{"b":[{},{}]}}],"c":[ {} ]}}"#, #"{"v":5,"u":7}"#,
+      #"{"v":[170141183460469231731687303715884105727]}"#, "{\"e\u{301}\":1,\"\u{E9}\":2}",
+    ])
+  func asked(json: String) {
+    same(Placed.self, json)
+    same(Large.self, json)
+    same(Keys.self, json)
+  }
+
   @Test("what is plain is decoded plainly")
   func plain() {
     func isPlain<T: Codable & Equatable>(_ value: T, _ json: String) {

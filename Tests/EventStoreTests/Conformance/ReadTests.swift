@@ -12,6 +12,8 @@ struct ReadTests {
     (.from(21), []),
     (.upTo(3), [1, 2, 3]),
     (.upTo(99), Array(1...20)),
+    (.upTo(0), []),
+    (.upTo(-3), []),
     (StreamRange(versions: 5...16), Array(5...16)),
     (StreamRange(versions: 5...16, direction: .backwards), (5...16).reversed()),
     (StreamRange(limit: 1), [1]),

@@ -142,7 +142,7 @@ struct ProjectionsShow: AsyncParsableCommand {
           output.line(
             .object([("name", .string(name)), ("version", .integer(shown.build.version)), ("source", .string(text))]))
         } else {
-          output.text(text)
+          output.exactly(text)
         }
         return output.flush()
       }
