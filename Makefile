@@ -40,7 +40,7 @@ bench: setup ## Measures the store beside plain PostgreSQL.
 
 docs: setup ## Builds the reference documentation, in .build/docs.
 	rm -rf .build/docs .build/symbols && mkdir -p .build/docs .build/symbols
-	for target in EventStoreCommands EventStoreTesting; do \
+	for target in EventStoreCommands EventStoreTesting Webhooks RedisRelay NATSRelay; do \
 	  swift build --target $$target $$(scripts/traits.sh) --scratch-path .build/docs-build -Xswiftc -emit-symbol-graph \
 	    -Xswiftc -emit-symbol-graph-dir -Xswiftc "$(CURDIR)/.build/symbols" \
 	    -Xswiftc -symbol-graph-minimum-access-level -Xswiftc public || exit 1; \

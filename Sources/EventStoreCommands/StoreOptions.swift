@@ -156,6 +156,11 @@ struct StoreOptions: ParsableArguments {
       connection.connectionString, schema: try schemaName, encryption: encryption)
     configuration.connection = connection
     configuration.isReadOnly = access == .read || access == .inspect
+    if access == .read {
+      // Who follows a store from before its first append, which makes the keyring.
+      let path = keyringPath
+      configuration.laterKeyring = { try? Keyring.open(file: path) }
+    }
     if let categories = CommandEnvironment.variable("EVENTSTORE_PLAINTEXT_CATEGORIES") {
       configuration.plaintextCategories = Set(categories.split(separator: ",").map(String.init))
     }
@@ -191,9 +196,14 @@ struct StoreOptions: ParsableArguments {
       throw CommandFailure(.encryption, "masterKeyCommand", "EVENTSTORE_MASTER_KEY_COMMAND failed: \(error)")
     }
     guard result.terminationStatus.isSuccess else {
+      let status =
+        switch result.terminationStatus {
+        case .exited(let code): "exit code \(code)"
+        case .signaled(let signal): "ended by signal \(signal)"
+        }
       throw CommandFailure(
         .encryption, "masterKeyCommand",
-        "EVENTSTORE_MASTER_KEY_COMMAND failed (\(result.terminationStatus)): run it by hand to see why")
+        "EVENTSTORE_MASTER_KEY_COMMAND failed (\(status)): run it by hand to see why")
     }
     return try Keyring(text: result.standardOutput, source: "EVENTSTORE_MASTER_KEY_COMMAND")
   }

@@ -12,12 +12,13 @@
   /// While the server is away or cannot store anything, or no stream takes the subject, events wait and no attempt is counted. One that
   /// is too large for the server or the stream is a dead letter. Another error is a failed try.
   public struct NATSRelay: Relay {
+    /// Who it is for the server, and how long it waits.
     public struct Options: Sendable {
-      /// A file with the user's JWT and seed, as `nsc` writes it.
+      /// A file with the user's JWT and seed, as `nsc` writes it. `nil`: none is used.
       public var credentialsFile: String?
       /// What the server shows of this client.
       public var name = "eventstore"
-      /// How long the server may take to confirm an event, in seconds.
+      /// How long the server may take to confirm an event, in seconds: 0.1 or more.
       public var timeout = 5.0
 
       public init() {}
@@ -27,6 +28,8 @@
     private let source: String
     private let subject: @Sendable (Delivery) -> String
 
+    /// Connects nowhere yet, and checks nothing: while there is no connection, for whatever reason, events wait.
+    ///
     /// - Parameters:
     ///   - servers: `nats://[user:password@]host:4222`, or `tls://…`; several are one cluster.
     ///   - source: Of the CloudEvents: which store.

@@ -7,7 +7,8 @@ public struct GroupLag: Sendable, Hashable {
   /// Events behind its cursors, counted up to the limit that was given; those of keys that are behind, and dead letters, are
   /// not among them.
   public let events: Int
-  /// Since when the first of them waits, in seconds; 0: there is none.
+  /// How long the first of them waits, in seconds, from when the server recorded it to now by this process's clock; 0:
+  /// there is none.
   public let seconds: Double
   /// The last event of the log.
   public let end: Position
@@ -15,23 +16,29 @@ public struct GroupLag: Sendable, Hashable {
 
 /// A consumer, as others see it.
 public struct GroupMember: Sendable, Hashable {
+  /// A UUID, new each time that it joins.
   public let id: String
   /// Host and process id.
   public let process: String
+  /// By the server's clock.
   public let joinedAt: Date
   /// How long its lease lasts, in seconds; below 0: it has ended.
   public let leaseSeconds: Double
+  /// Its lease has not ended; nor has its connection, where it is known by one.
   public let lives: Bool
   /// Of 256.
   public let shards: Int
+  /// As of its last heartbeat; all 0 where there is none yet.
   public let status: MemberStatus
 }
 
 /// What a person did to a group.
 public struct GroupAction: Sendable, Hashable {
+  /// By the server's clock.
   public let at: Date
   /// The database's role.
   public let by: String
+  /// `update`, `delete`, `pause`, `resume`, `seek`, `redrive`, `skip`, `purge` or `replay`.
   public let action: String
   /// A JSON object.
   public let details: String

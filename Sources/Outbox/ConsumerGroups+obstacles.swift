@@ -3,7 +3,9 @@ internal import FoundationEssentials
 
 /// Why a group does not move, or not as fast as one may think.
 public enum GroupObstacle: Sendable, Hashable {
+  /// At an event, until it is resumed.
   case stopped(GroupFailure)
+  /// Until it is resumed.
   case paused
   /// Events wait, and nobody consumes.
   case noMember
@@ -20,6 +22,7 @@ public enum GroupObstacle: Sendable, Hashable {
   /// So many keys are behind that a consumer may have stopped reading.
   case manyKeysBehind(Int)
 
+  /// For people, in English: a clause without a capital letter or a full stop.
   public var finding: String {
     switch self {
     case .stopped(let failure): "it has stopped: \(failure)"
@@ -34,6 +37,9 @@ public enum GroupObstacle: Sendable, Hashable {
     }
   }
 
+  /// What to do about it, for people: mostly a command of `esctl`.
+  ///
+  /// - Parameter group: Its name. It is put into commands as it is, not quoted for a shell.
   public func advice(_ group: String) -> String {
     switch self {
     case .stopped: "mend what is wrong, then esctl outbox resume \(group)"

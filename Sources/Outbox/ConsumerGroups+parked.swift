@@ -4,12 +4,15 @@ internal import PostgreSQL
 
 /// An event that a group has given up: a dead letter. It refers to the event, which is in the log as before.
 public struct ParkedEvent: Sendable, Hashable {
+  /// The event's. A group has one dead letter of an event at most.
   public let position: Position
   /// What it was ordered by.
   public let key: String
   public let stream: String
+  /// In its stream, from 1.
   public let version: Int
   public let type: String
+  /// The event's.
   public let id: UUID
   /// What was said of it last.
   public let problem: String
@@ -17,7 +20,9 @@ public struct ParkedEvent: Sendable, Hashable {
   public let fingerprint: String
   /// How often it was tried.
   public let attempts: Int
+  /// By the server's clock.
   public let firstFailedAt: Date
+  /// By the server's clock.
   public let parkedAt: Date
   /// Host and process id of the consumer that gave it up.
   public let consumer: String
@@ -27,22 +32,30 @@ public struct ParkedEvent: Sendable, Hashable {
 
 /// Dead letters of one kind.
 public struct ParkedKind: Sendable, Hashable {
+  /// 12 hexadecimal digits: see ``ParkedEvent/fingerprint``.
   public let fingerprint: String
   public let count: Int
   /// Different keys among them.
   public let keys: Int
+  /// The events', which all have the same.
   public let type: String
   /// The last one's.
   public let problem: String
+  /// When the first of them was given up, by the server's clock …
   public let firstAt: Date
+  /// … and when the last one was.
   public let lastAt: Date
 }
 
 /// Which dead letters are meant.
 public enum ParkedSelection: Sendable, Hashable {
   case all
+  /// Those of these events. Where something is to be done with them, each must have one: else it is
+  /// ``OutboxError/notParked(group:_:)``.
   case positions([Position])
+  /// See ``ParkedEvent/fingerprint``.
   case fingerprint(String)
+  /// See ``ParkedEvent/key``.
   case key(String)
 }
 
@@ -87,8 +100,9 @@ extension ConsumerGroups {
   /// Lets dead letters be tried again: they come with their attempts counted anew, never while another event of their key is
   /// in flight. Those that hold their key come in its order.
   ///
-  /// - Parameter rate: So many a second, at most.
+  /// - Parameter rate: So many a second, at most: 0.001 to 10,000,000. `nil`: all at once.
   /// - Returns: How many.
+  /// - Throws: ``OutboxError``: `notFound`; `notParked`, and none is tried again; `invalid`: the rate.
   @discardableResult
   public func redrive(_ name: String, _ selection: ParkedSelection, rate: Double? = nil) async throws -> Int {
     if let rate, !(0.001...1e7).contains(rate) {
@@ -102,6 +116,7 @@ extension ConsumerGroups {
   /// Takes dead letters away for good. A key that one of them held goes on.
   ///
   /// - Returns: How many.
+  /// - Throws: ``OutboxError``: `notFound`; `notParked`, and none is taken away.
   @discardableResult
   public func skipParked(_ name: String, _ selection: ParkedSelection) async throws -> Int {
     try await each(name, selection) { number, positions in

@@ -7,6 +7,7 @@ public struct ConsumerGroups: Sendable {
   let log: PostgreSQLEventLog
   let queries: OutboxQueries
 
+  /// Asks the server nothing yet.
   public init(_ log: PostgreSQLEventLog) {
     self.log = log
     queries = OutboxQueries(log.configuration.schema)
@@ -15,11 +16,14 @@ public struct ConsumerGroups: Sendable {
   /// A group, and how it is.
   public struct Status: Sendable, Hashable {
     let number: Int32
+    /// With its policy as it is now.
     public let group: ConsumerGroup
     let revision: Int64
+    /// By the server's clock.
     public let createdAt: Date
+    /// By the server's clock; `nil`: it is not paused.
     public let pausedAt: Date?
-    /// Why it has stopped.
+    /// Why it has stopped; `nil`: it has not.
     public let failure: GroupFailure?
     /// Consumers that live.
     public let members: Int
@@ -36,16 +40,20 @@ public struct ConsumerGroups: Sendable {
     /// Every event up to here has been given out at least.
     public let position: Position
 
+    /// Of a group that has stopped and is paused, too: `stopped`.
     public var state: State {
       if failure != nil { return .stopped }
       if pausedAt != nil { return .paused }
       return members == 0 ? .idle : .running
     }
 
+    /// Whether it gives events out, and if not, why.
     public enum State: String, Sendable {
+      /// It has a consumer.
       case running
       /// It has no consumer.
       case idle
+      /// Until it is resumed.
       case paused
       /// At an event, for a reason that is not the event's.
       case stopped

@@ -14,6 +14,7 @@ public struct Deliveries: AsyncSequence, Sendable {
 
   public func makeAsyncIterator() -> Iterator { Iterator(member: member) }
 
+  /// Each element goes to one iterator: several, of several tasks, share them.
   public struct Iterator: AsyncIteratorProtocol {
     let member: Member
 

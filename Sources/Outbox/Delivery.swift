@@ -19,6 +19,7 @@ public struct Delivery: Sendable {
   /// Gives the handler more time, where the group has a time-out: from now on, in seconds.
   public func extend(by seconds: Double) { call?.extend(seconds: seconds, now: CursorRun.now) }
 
+  /// What lets an event come by itself.
   public enum Cause: String, Sendable {
     /// It was a dead letter that someone wants to be tried again.
     case redrive
@@ -49,6 +50,8 @@ public enum Disposition: Sendable, Hashable {
 /// An error of a handler that says what is to become of the event. Any other error means ``Disposition/retry(after:reason:)``,
 /// with what its description says.
 public struct DeliveryFailure: Error, Sendable, Hashable, CustomStringConvertible {
+  /// Also `ack` or `skip`: the event is done, but what its handler wrote in the transaction that it was given is
+  /// undone.
   public let disposition: Disposition
 
   public init(_ disposition: Disposition) { self.disposition = disposition }

@@ -18,9 +18,11 @@ public import ServiceLifecycle
 /// try await ServiceGroup(services: [log, consumer], …).run()
 /// ```
 public struct GroupConsumer: Service {
+  /// How a consumer works. What is too small is raised when the consumer is made: `concurrency` to 1, `window` to 16,
+  /// `lease` to 0.2 seconds.
   public struct Options: Sendable {
-    /// Events that are handled at a time, at most; of each key one. A handler of batches has two of them at a time, one in
-    /// transactions one.
+    /// Events that are handled at a time, at most; of each key one. A handler of batches has two of them at a time, one
+    /// in transactions one. Default: 8 for each processor, and 16 at least.
     public var concurrency = max(16, 8 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     /// Instead: between the least and the most of these, as many as are worth it, found from how long the handlers take while there
     /// is enough to do. Only of a handler of single events.
@@ -49,7 +51,9 @@ public struct GroupConsumer: Service {
   }
 
   let groups: ConsumerGroups
+  /// The group's name.
   public let group: String
+  /// To be changed before ``run()``. What is too small is raised when the consumer is made, and not here.
   public var options: Options
   let handler: Handler
 
@@ -71,6 +75,7 @@ public struct GroupConsumer: Service {
     /// leave off a key at the first event that fails.
     public var perKey: Int
 
+    /// What is too small is raised: to 1 event, and to 0 seconds.
     public init(size: Int = 100, window: Double = 0, perKey: Int = 1) {
       self.size = max(1, size)
       self.window = max(0, window)

@@ -14,8 +14,9 @@ public enum OutboxError: Error, Sendable, Hashable, CustomStringConvertible {
   case stopped(group: String, GroupFailure)
   /// So many handlers of this process have not returned long after their time, cancelled or not: it can start nothing any more.
   case handlersStuck(group: String, count: Int)
+  /// There is no schedule of this name: its event has been appended, or it was cancelled, or never made.
   case scheduleNotFound(name: String)
-  /// With another event, or at another time.
+  /// There is one of this name already, with another event, or at another time.
   case scheduleExists(name: String)
 
   public var description: String {
@@ -41,8 +42,10 @@ public enum OutboxError: Error, Sendable, Hashable, CustomStringConvertible {
 
 /// Why a group has stopped.
 public struct GroupFailure: Sendable, Hashable, Codable, CustomStringConvertible {
+  /// Of the event that it has stopped before.
   public var position: Position
   public var stream: String
+  /// In its stream, from 1.
   public var version: Int
   public var type: String
   /// Without payloads.

@@ -2,6 +2,7 @@ public import FoundationEssentials
 
 /// A one-dimensional array parameter, written in PostgreSQL's binary format as it grows.
 public struct BinaryArray: PostgreSQLEncodable {
+  /// How many elements it has, nulls among them.
   public private(set) var count = 0
   private let element: UInt32
   private var hasNull = false
@@ -9,66 +10,85 @@ public struct BinaryArray: PostgreSQLEncodable {
   private var body: [UInt8]
   private var end = 0
 
-  /// - Parameter element: The OID of the elements' type.
+  /// An empty array. What is appended must be in the binary format of the elements' type: that is not checked here.
+  ///
+  /// - Parameters:
+  ///   - element: The OID of the elements' type, one of ``TypeOID``: of any other ``typeOID`` traps.
+  ///   - capacity: Room for so many bytes: of each element its own, and 4 more.
   public init(of element: UInt32, reservingBytes capacity: Int = 0) {
     self.element = element
     body = [UInt8](repeating: 0, count: capacity)
   }
 
+  /// An array of `bigint`.
   public init(_ values: some Sequence<Int64>) {
     self.init(of: TypeOID.int8)
     for value in values { append(value) }
   }
 
+  /// An array of `text`.
   public init(_ values: some Sequence<String>) {
     self.init(of: TypeOID.text)
     for value in values { append(value) }
   }
 
+  /// An array of `uuid`.
   public init(_ values: some Sequence<UUID>) {
     self.init(of: TypeOID.uuid)
     for value in values { append(value) }
   }
 
+  /// An array of `boolean`.
   public init(_ values: some Sequence<Bool>) {
     self.init(of: TypeOID.bool)
     for value in values { append(value) }
   }
 
+  /// An array of `bigint`; `nil` is null.
   public init(_ values: some Sequence<Int64?>) {
     self.init(of: TypeOID.int8)
     for value in values { if let value { append(value) } else { appendNull() } }
   }
 
+  /// An array of `text`; `nil` is null.
   public init(_ values: some Sequence<String?>) {
     self.init(of: TypeOID.text)
     for value in values { if let value { append(value) } else { appendNull() } }
   }
 
+  /// For elements of type `bigint`.
   public mutating func append(_ value: Int64) { append(integer: value) }
 
+  /// For elements of type `integer`.
   public mutating func append(_ value: Int32) { append(integer: value) }
 
+  /// For elements of type `boolean`.
   public mutating func append(_ value: Bool) { append(integer: value ? 1 as UInt8 : 0) }
 
+  /// For elements of type `uuid`.
   public mutating func append(_ value: UUID) { withUnsafeBytes(of: value.uuid) { append($0) } }
 
+  /// For elements of type `timestamptz`: to the microsecond. What is too far away is an infinity.
   public mutating func append(_ value: Date) { append(integer: value.microsecondsSince2000) }
 
+  /// For elements of type `text`.
   public mutating func append(_ value: String) {
     var value = value
     value.withUTF8 { append(UnsafeRawBufferPointer($0)) }
   }
 
+  /// For elements of type `bytea`; or a value of any type in its binary format.
   public mutating func append(_ value: [UInt8]) {
     value.withUnsafeBytes { append($0) }
   }
 
+  /// The same. The bytes are copied.
   public mutating func append(_ value: UnsafeRawBufferPointer) {
     let target = room(for: value.count)
     body.withUnsafeMutableBytes { UnsafeMutableRawBufferPointer(rebasing: $0[target...]).copyMemory(from: value) }
   }
 
+  /// For elements of any type.
   public mutating func appendNull() {
     hasNull = true
     _ = room(for: 0, length: -1)

@@ -14,19 +14,20 @@ extension Connection {
   ///
   /// Statements that were sent behind it may be hit in its place when it ends at the same moment.
   func cancel(_ pending: PendingResult) {
-    let isUnsent = state.withLock { state -> Bool in
+    let (isUnsent, onSettled) = state.withLock { state -> (Bool, (@Sendable () -> Void)?) in
       if let index = state.held.firstIndex(where: { $0.pending === pending }) {
         state.held.remove(at: index)
-        return true
+        return (true, Self.takeOnSettled(&state))
       }
       guard let index = state.entries.firstIndex(where: { $0.pending === pending }),
         state.entries[index].cancelReason == nil
-      else { return false }
+      else { return (false, nil) }
       state.entries[index].cancelReason = .cancelled
       if index == 0 { requestCancel(&state) }
-      return false
+      return (false, nil)
     }
     if isUnsent { pending.complete(.failure(PostgreSQLError(.cancelled, "cancelled before it was sent"))) }
+    onSettled?()
   }
 
   /// Asks the server to cancel the first entry. A server that answers none of the attempts counts as lost.
@@ -38,6 +39,7 @@ extension Connection {
     // One that hangs is not helped by another.
     guard !isRepeated || state.cancelRequests == 0, let cancel = PQgetCancel(state.pg) else { return }
     state.cancelRequests += 1
+    state.cancelSince = state.cancelSince ?? .now
     // PQcancel opens a connection of its own and waits until the server has passed the request on. The pointer goes
     // to that thread and to nobody else.
     nonisolated(unsafe) let handle = cancel
@@ -50,17 +52,20 @@ extension Connection {
   }
 
   private func cancelReturned() {
-    let failure = state.withLock { state -> PostgreSQLError? in
+    let (failure, onSettled) = state.withLock { state -> (PostgreSQLError?, (@Sendable () -> Void)?) in
       state.cancelRequests -= 1
-      while state.cancelRequests == 0, let held = state.held.popFirst() {
+      guard state.cancelRequests == 0 else { return (nil, nil) }
+      state.cancelSince = nil
+      while let held = state.held.popFirst() {
         if let failure = submit(held, &state) {
           // Among what fails with the connection.
           state.held.prepend(held)
-          return failure
+          return (failure, nil)
         }
       }
-      return nil
+      return (nil, Self.takeOnSettled(&state))
     }
+    onSettled?()
     if let failure { fail(failure) }
   }
 
@@ -70,7 +75,7 @@ extension Connection {
   /// the connection fails. A COPY or script that nobody follows any more is not waited for: the connection is closed.
   func isSettled(orElse then: @escaping @Sendable () -> Void) -> Bool {
     let (isSettled, isStuck) = state.withLock { state -> (Bool, Bool) in
-      if state.entries.isEmpty, state.held.isEmpty { return (true, false) }
+      if state.isAtRest { return (true, false) }
       if let first = state.entries.first, !first.isStatement { return (true, true) }
       state.onSettled = then
       // Nobody may wait for what is under way.
@@ -82,16 +87,19 @@ extension Connection {
   }
 
   static func takeOnSettled(_ state: inout State) -> (@Sendable () -> Void)? {
-    guard state.entries.isEmpty, state.held.isEmpty else { return nil }
+    guard state.isAtRest || state.failure != nil else { return nil }
     defer { state.onSettled = nil }
     return state.onSettled
   }
 }
 
 extension Connection.State {
+  /// Nothing is under way, not even a cancel request: what is sent next would wait for that.
+  var isAtRest: Bool { entries.isEmpty && held.isEmpty && cancelRequests == 0 }
+
   /// Whether nothing but a cancel request is under way, and has been for as long as the server is given to obey one.
   func isCancelHanging(_ now: Deadline) -> Bool {
-    guard entries.isEmpty, let first = held.first else { return false }
-    return now >= first.since.advanced(milliseconds: 1000 * Int64(Connection.cancelAttempts))
+    guard entries.isEmpty, let cancelSince else { return false }
+    return now >= cancelSince.advanced(milliseconds: 1000 * Int64(Connection.cancelAttempts))
   }
 }

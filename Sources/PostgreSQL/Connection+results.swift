@@ -107,6 +107,9 @@ extension Connection {
         completed.append((copy.begun, .success(Rows(result))))
         state.entries[0].pending = copy.ended
         return nil
+      case PGRES_COPY_BOTH:
+        PQclear(result)
+        return Self.unexpectedCopy
       case PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE:
         var error = PostgreSQLError(result: result)
         PQclear(result)
@@ -156,8 +159,9 @@ extension Connection {
       if entry.pending === copy.begun, case .success = result { result = .failure(CopyIn.noCopy) }
     case .statement, .script: break
     }
-    // Its turn has come, and it is not wanted any more.
-    if state.entries.first?.cancelReason != nil { requestCancel(&state) }
+    // Its turn has come, and it is not wanted any more. Most are over before a request for that could reach the server,
+    // where it would hit the one behind: only one that still runs at the next tick is cancelled.
+    if state.entries.first?.cancelReason != nil { state.entries[0].deadline = min(state.entries[0].deadline, .now) }
     completed.append((entry.pending, result))
   }
 
@@ -173,8 +177,8 @@ extension Connection {
       if let pg = state.pg, !state.ownsSocket {
         return (PostgreSQLError(.connectionLost, PostgreSQLError.connectionMessage(pg)), false)
       }
+      if state.isCancelHanging(now) { return (Self.unresponsive, false) }
       if state.held.contains(where: { now >= $0.deadline }) {
-        if state.isCancelHanging(now) { return (Self.unresponsive, false) }
         late = state.held.filter { now >= $0.deadline }.map(\.pending)
         state.held.removeAll { now >= $0.deadline }
         onSettled = Self.takeOnSettled(&state)

@@ -59,6 +59,8 @@ public final class Connection: Sendable, ReactorClient {
     var entries: Deque<Entry> = []
     var held: Deque<Held> = []
     var cancelRequests = 0
+    /// Since when there has been one without a pause.
+    var cancelSince: Deadline?
     /// By the statement's id; with the types of the parameters that it was prepared for.
     var prepared: [Int: (preparation: Preparation, types: [UInt32])] = [:]
     var mover = Mover.reactor
@@ -86,8 +88,10 @@ public final class Connection: Sendable, ReactorClient {
     }
   }
 
+  /// What a `NOTIFY` has sent on a channel that this connection listens on.
   public struct Notification: Sendable, Hashable {
     public let channel: String
+    /// Empty where `NOTIFY` gave none.
     public let payload: String
   }
 
@@ -141,6 +145,9 @@ public final class Connection: Sendable, ReactorClient {
       PQfinish(pg)
       return .failure(error)
     }
+    // What libpq keeps of an error, and puts before the next one, is not to have values of rows in it. (The fields of results
+    // stay as they are.)
+    PQsetErrorVerbosity(pg, PQERRORS_SQLSTATE)
     let connection = Connection(configuration)
     connection.receiveNotices(of: pg)
     connection.state.withLock { [handle = Handle(pg)] state in
@@ -169,6 +176,7 @@ public final class Connection: Sendable, ReactorClient {
     }
   }
 
+  /// The server's release, such as 170004 for 17.4; 0 once the connection has failed or was closed.
   public var serverVersion: Int { state.withLock { Int(PQserverVersion($0.pg)) } }
 
   func fail(_ error: PostgreSQLError) {
@@ -296,8 +304,18 @@ public final class Connection: Sendable, ReactorClient {
   func begin(
     _ kind: Entry.Kind, _ pending: PendingResult, _ sql: String, timeout: Duration?
   ) async throws(PostgreSQLError) {
-    // Whatever is still under way, and a cancel request too, ends before an empty statement does.
-    if state.withLock({ !$0.entries.isEmpty || $0.cancelRequests > 0 }) { try await execute(Self.nothing) }
+    guard !sql.utf8.contains(0) else {
+      throw PostgreSQLError(.unexpectedResult, "the SQL has a zero byte in it: what follows would not be sent")
+    }
+    // Whatever is still under way, and a cancel request too, ends before an empty statement does; which a transaction that
+    // has failed refuses.
+    if state.withLock({ !$0.entries.isEmpty || $0.cancelRequests > 0 }) {
+      do throws(PostgreSQLError) {
+        try await execute(Self.nothing)
+      } catch {
+        guard error.code == .server else { throw error }
+      }
+    }
     let deadline = Deadline.now.advanced(by: timeout ?? configuration.statementTimeout)
     let failure = state.withLock { state -> PostgreSQLError? in
       guard let pg = state.pg else { return state.failure }
@@ -317,7 +335,8 @@ public final class Connection: Sendable, ReactorClient {
     }
   }
 
-  /// Calls `handler`, on the reactor's thread, for every notification that arrives. It must not block.
+  /// Calls `handler`, on the reactor's thread, for every notification that arrives. It must not block. It takes the
+  /// place of the handler before it.
   public func onNotification(_ handler: @escaping @Sendable (Notification) -> Void) {
     state.withLock { $0.onNotification = handler }
   }

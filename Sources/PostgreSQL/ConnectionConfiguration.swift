@@ -19,5 +19,6 @@ public struct ConnectionConfiguration: Sendable {
   /// Shown in pg_stat_activity.
   public var applicationName = "eventstore"
 
+  /// Checks nothing: what libpq cannot read fails when a connection is made, with `connectFailed`.
   public init(_ connectionString: String) { self.connectionString = connectionString }
 }

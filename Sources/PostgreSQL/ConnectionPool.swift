@@ -34,6 +34,7 @@ public final class ConnectionPool: Sendable {
   private let lastWaiter = Atomic<UInt64>(0)
   private let lastLease = Atomic<UInt64>(0)
 
+  /// Makes no connection yet.
   public init(_ configuration: ConnectionConfiguration) { self.configuration = configuration }
 
   /// A connection for this caller alone; it returns to the pool when the lease goes.
@@ -191,6 +192,7 @@ public final class ConnectionPool: Sendable {
   /// A connection on loan. It goes back when the last reference goes and what it sent has ended; one with a
   /// transaction or a COPY left open is closed.
   public final class Lease: Sendable {
+    /// Not to be used once the lease has gone: it may be another's by then.
     public let connection: Connection
     private let pool: ConnectionPool
     private let id: UInt64

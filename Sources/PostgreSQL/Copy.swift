@@ -37,7 +37,9 @@ extension Connection {
 public final class CopyOut: Sendable {
   /// Rows one after the other, as the server sent them; row `i` ends at `ends[i]`.
   public struct Chunk: Sendable {
+    /// In the format that the statement names. In text and CSV format each row ends with a line feed.
     public var bytes: [UInt8] = []
+    /// Ascending, in ``bytes``: where one row ends the next begins.
     public var ends: [Int] = []
   }
 
@@ -166,8 +168,21 @@ public final class CopyIn: Sendable {
     ended = PendingResult(connection)
   }
 
-  /// Sends bytes, in the format that the statement names. Waits while the server is behind.
+  /// Sends bytes, in the format that the statement names. Waits while the server is behind. A row may be divided among
+  /// several calls.
   public func write(_ bytes: [UInt8]) async throws(PostgreSQLError) {
+    // In pieces: a message has at most 1 GB, and libpq copies each whole.
+    var start = 0
+    repeat {
+      let end = min(bytes.count, start + Self.mostAtOnce)
+      try await write(bytes[start..<end])
+      start = end
+    } while start < bytes.count
+  }
+
+  private static let mostAtOnce = 1 << 20
+
+  private func write(_ bytes: ArraySlice<UInt8>) async throws(PostgreSQLError) {
     while true {
       let room = PendingResult(connection)
       let outcome = connection.state.withLock { state -> Result<Bool, PostgreSQLError> in

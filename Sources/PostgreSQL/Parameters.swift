@@ -1,6 +1,8 @@
 public import FoundationEssentials
 
-/// The bound values of a statement, in PostgreSQL's binary format.
+/// The bound values of a statement, in PostgreSQL's binary format: the first is `$1`.
+///
+/// Up to 65535, of less than 1,000,000,000 bytes together: more fail with `unexpectedResult` when they are sent.
 public struct Parameters: Sendable {
   private(set) var bytes: [UInt8] = []
   /// The end of each value in `bytes`; -1 for null. A value starts where the one before it ended.
@@ -8,6 +10,9 @@ public struct Parameters: Sendable {
   private(set) var types: [UInt32] = []
   private var end = 0
 
+  /// None yet.
+  ///
+  /// - Parameter capacity: Room for so many bytes of all values together.
   public init(reservingBytes capacity: Int = 0) {
     bytes.reserveCapacity(capacity)
     // Few statements have more; growing from one on takes more time than all else here.
@@ -15,12 +20,14 @@ public struct Parameters: Sendable {
     types.reserveCapacity(8)
   }
 
+  /// `nil` is null, of a type that the server infers.
   public init(_ values: (any PostgreSQLEncodable)?...) {
     for value in values {
       if let value { append(value) } else { appendNull(0) }
     }
   }
 
+  /// Adds the next one, with the type that it has.
   public mutating func append(_ value: some PostgreSQLEncodable) {
     value.encode(into: &bytes)
     end = bytes.count
@@ -96,9 +103,13 @@ public struct Parameters: Sendable {
 }
 
 /// A Swift value that can be bound to a parameter, in PostgreSQL's binary format.
+///
+/// `Int` is a `bigint`, `Double` a `double precision`, `String` a `text`, `Date` a `timestamptz` to the microsecond (an
+/// infinity where it is too far away).
 public protocol PostgreSQLEncodable: Sendable {
   /// The type's OID (pg_type.dat).
   var typeOID: UInt32 { get }
+  /// Appends the value and nothing else: its length is not among it.
   func encode(into bytes: inout [UInt8])
 }
 
@@ -189,15 +200,22 @@ public struct Bytea: PostgreSQLEncodable, Hashable {
 
 /// OIDs of the built-in types in use (pg_type.dat); they never change.
 public enum TypeOID {
+  /// `boolean`: one byte.
   public static let bool: UInt32 = 16
   public static let bytea: UInt32 = 17
+  /// `bigint`.
   public static let int8: UInt32 = 20
+  /// `smallint`.
   public static let int2: UInt32 = 21
+  /// `integer`.
   public static let int4: UInt32 = 23
   public static let text: UInt32 = 25
+  /// `double precision`.
   public static let float8: UInt32 = 701
+  /// `timestamp with time zone`: microseconds since the beginning of 2000, UTC.
   public static let timestamptz: UInt32 = 1184
   public static let uuid: UInt32 = 2950
+  /// In binary format a byte 1 stands before the text.
   public static let jsonb: UInt32 = 3802
 
   /// The array type of an element type.

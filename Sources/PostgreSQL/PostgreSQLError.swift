@@ -8,6 +8,7 @@ internal import CPostgreSQL
 /// (Not kept behind one reference, which would be smaller: Swift 6.3's optimiser crashes on some async functions that call
 /// one with a typed error of up to four words.)
 public struct PostgreSQLError: Error, Sendable, Hashable {
+  /// What kind of failure it is.
   public enum Code: Sendable, Hashable {
     /// No connection could be made.
     case connectFailed
@@ -33,12 +34,14 @@ public struct PostgreSQLError: Error, Sendable, Hashable {
   public let code: Code
   /// Five characters, such as `23505`; `nil` unless the server reported the error.
   public let sqlState: String?
+  /// The server's primary message, libpq's, or this package's own. Of a data exception it is a fixed text.
   public let message: String
   /// The constraint that was violated, if one was.
   public let constraint: String?
   /// The character of the statement, from 1, that the server points to.
   public let position: Int?
 
+  /// `sqlState`, `constraint` and `position` are for what a server has reported.
   public init(
     _ code: Code, _ message: String, sqlState: String? = nil, constraint: String? = nil, position: Int? = nil
   ) {
@@ -99,6 +102,8 @@ extension PostgreSQLError {
   /// or not allowed. Other messages may quote what a statement was given.
   package var quotesNoValue: Bool {
     guard let sqlState else { return true }
-    return ["21", "23"].contains(sqlState.prefix(2)) || ["42P01", "42703", "42501", "42704"].contains(sqlState)
+    // With a position it is the parser's: it stands in the SQL. Else it may be a value that was cast to a regclass.
+    if ["42P01", "42704"].contains(sqlState) { return position != nil }
+    return ["21", "23"].contains(sqlState.prefix(2)) || ["42703", "42501"].contains(sqlState)
   }
 }

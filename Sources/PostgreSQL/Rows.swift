@@ -3,14 +3,16 @@ public import FoundationEssentials
 
 /// The rows of a result, in binary format, in libpq's own memory until the last reference goes.
 ///
-/// The accessors trap on a row or column that does not exist, as an array does. They trust the statement for the
-/// column's type: asking for another one is a programmer error that ``Row/decode(_:)`` reports and they do not.
+/// Rows and columns count from 0. The accessors trap on one that does not exist, as an array does. They trust the
+/// statement for the column's type: asking for another one is a programmer error that ``Row/decode(_:)`` reports and
+/// they do not.
 public final class Rows: @unchecked Sendable {
   // Safe to share: libpq documents that a PGresult may be read from any thread once it has been returned, and nothing
   // here changes it (libpq, "Behavior in Threaded Programs").
   private let result: OpaquePointer
 
   public let count: Int
+  /// 0 for a command that gives no rows.
   public let columnCount: Int
 
   init(_ result: OpaquePointer) {
@@ -35,9 +37,15 @@ public final class Rows: @unchecked Sendable {
     return PQgetisnull(result, Int32(row), Int32(column)) == 1
   }
 
+  /// See ``TypeOID``.
   public func typeOID(_ column: Int) -> UInt32 {
     precondition(column >= 0 && column < columnCount, "column \(column) of \(columnCount)")
     return PQftype(result, Int32(column))
+  }
+
+  func isBinary(_ column: Int) -> Bool {
+    precondition(column >= 0 && column < columnCount, "column \(column) of \(columnCount)")
+    return PQfformat(result, Int32(column)) == 1
   }
 
   private func check(_ row: Int, _ column: Int) {
@@ -60,14 +68,23 @@ public final class Rows: @unchecked Sendable {
     return T(bigEndian: bytes.loadUnaligned(as: T.self))
   }
 
+  /// Of a `boolean`. Traps on null.
   public func bool(_ row: Int, _ column: Int) -> Bool { load(row, column, as: UInt8.self) != 0 }
+  /// Of a `smallint`. Traps on null.
   public func int16(_ row: Int, _ column: Int) -> Int16 { load(row, column, as: Int16.self) }
+  /// Of an `integer`. Traps on null.
   public func int32(_ row: Int, _ column: Int) -> Int32 { load(row, column, as: Int32.self) }
+  /// Of a `bigint`. Traps on null.
   public func int64(_ row: Int, _ column: Int) -> Int64 { load(row, column, as: Int64.self) }
+  /// Of a `double precision`. Traps on null.
   public func double(_ row: Int, _ column: Int) -> Double { Double(bitPattern: load(row, column, as: UInt64.self)) }
+  /// Of a `text`, and of what is sent alike. Empty for null.
   public func text(_ row: Int, _ column: Int) -> String { String(decoding: bytes(row, column), as: UTF8.self) }
+  /// As the server has sent them: of a `bytea` its bytes. Empty for null.
   public func byteArray(_ row: Int, _ column: Int) -> [UInt8] { Array(bytes(row, column)) }
+  /// Of a `timestamptz`. An infinity is a date some 292,000 years away. Traps on null.
   public func date(_ row: Int, _ column: Int) -> Date { Date(microsecondsSince2000: int64(row, column)) }
+  /// Traps on null.
   public func uuid(_ row: Int, _ column: Int) -> UUID {
     let bytes = bytes(row, column)
     precondition(bytes.count == 16, "column \(column) has \(bytes.count) bytes, not 16")
@@ -145,15 +162,28 @@ public struct Row: Sendable {
 }
 
 /// A Swift value that can be read from a column in binary format.
+///
+/// `Int` reads `bigint`, `integer` and `smallint`; `String` reads `text`, `varchar`, `char`, `name` and `json`, not
+/// `jsonb`; `Date` reads `timestamptz`. An optional reads null, too.
 public protocol PostgreSQLDecodable {
   /// The OIDs of the types that it reads.
   static var typeOIDs: [UInt32] { get }
+  /// Reads a value that is not null, from a column of one of ``typeOIDs``. It may trap on any other.
   static func read(_ rows: Rows, _ row: Int, _ column: Int) -> Self
+  /// Reads a value, and looks first whether it can be read.
+  ///
+  /// - Throws: ``PostgreSQLError`` with `unexpectedResult` when the column is of another type, or the value is null and
+  ///   this is no optional.
   static func decode(_ rows: Rows, _ row: Int, _ column: Int) throws(PostgreSQLError) -> Self
 }
 
 extension PostgreSQLDecodable {
   public static func decode(_ rows: Rows, _ row: Int, _ column: Int) throws(PostgreSQLError) -> Self {
+    // A script's result comes as text, whatever its type.
+    guard rows.isBinary(column) || Self.self is String.Type else {
+      throw PostgreSQLError(
+        .unexpectedResult, "column \(column + 1) came as text, as those of a script do: decode it as a String")
+    }
     guard typeOIDs.contains(rows.typeOID(column)) else {
       throw PostgreSQLError(
         .unexpectedResult, "column \(column + 1) has type OID \(rows.typeOID(column)), which is no \(Self.self)")

@@ -11,6 +11,9 @@ public final class Statement: Sendable {
 
   private static let count = Atomic<Int>(0)
 
+  /// Sends nothing.
+  ///
+  /// - Parameter sql: One statement: of several in one text the server runs none.
   public init(_ sql: String) {
     self.sql = sql
     id = Self.count.wrappingAdd(1, ordering: .relaxed).newValue

@@ -8,6 +8,11 @@ public struct Transaction: ~Copyable {
 
   package init(_ connection: Connection) { self.connection = connection }
 
+  /// Sends a statement of the transaction and waits for its rows.
+  ///
+  /// - Parameter timeout: When it is over the statement is cancelled on the server. Default: the configuration's.
+  /// - Throws: ``PostgreSQLError``. What the server refuses fails the transaction: unless it is rolled back to a
+  ///   savepoint, the statements that follow fail with SQLSTATE 25P02, and so does the commit.
   @discardableResult
   public func execute(
     _ statement: Statement, _ parameters: Parameters = Parameters(), timeout: Duration? = nil
@@ -16,9 +21,15 @@ public struct Transaction: ~Copyable {
   }
 }
 
+/// What a transaction sees of others.
 public enum IsolationLevel: String, Sendable {
+  /// Each statement sees what was committed when it began.
   case readCommitted = "READ COMMITTED"
+  /// All statements see what was committed when the first of them began. One that would change a row which another has
+  /// changed since then fails with SQLSTATE 40001: the transaction can be tried again from its beginning.
   case repeatableRead = "REPEATABLE READ"
+  /// As if transactions of this level ran one after the other. Where they cannot, one fails with SQLSTATE 40001: it can
+  /// be tried again from its beginning.
   case serializable = "SERIALIZABLE"
 
   package var begin: Statement {

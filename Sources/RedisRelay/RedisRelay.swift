@@ -15,14 +15,15 @@
   /// While the server is away, or says that it can take nothing now (no memory, loading, a replica), events wait and no attempt is
   /// counted. Another error (no permission, no stream) stops the group: it is no event's fault.
   public struct RedisRelay: Relay {
+    /// How much is sent at a time, how much is kept, and what is waited for.
     public struct Options: Sendable {
-      /// Events in one transaction, at most.
+      /// Events in one transaction, at most: 2 or more. What is above 8 MiB together goes in several.
       public var batch = 100
-      /// Trim streams to about so many entries: `MAXLEN ~`.
+      /// Trim streams to about so many entries: `MAXLEN ~`. `nil`: nothing is trimmed.
       public var maximumLength: Int?
-      /// Wait until so many replicas have it: `WAIT`.
+      /// Wait until so many replicas have it: `WAIT`. 0: for none.
       public var replicas = 0
-      /// How long the server may take to answer, in seconds.
+      /// How long the server may take to answer, in seconds: 0.1 or more.
       public var timeout = 5.0
 
       public init() {}

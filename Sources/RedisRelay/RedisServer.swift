@@ -12,7 +12,11 @@
     let password: String?
     let database: Int
 
-    /// - Parameter url: `redis://[user:password@]host[:port][/database]`, or `unix://[user:password@]/path/to/socket[?db=0]`.
+    /// Connects nowhere. The port is 6379 and the database 0, unless it says otherwise. A user without a password is
+    /// not heeded.
+    ///
+    /// - Parameter url: `redis://[user:password@]host[:port][/database]`, or
+    ///   `unix://[user:password@]/path/to/socket[?db=0]`.
     /// - Throws: ``InvalidRedisServer``.
     public init(_ url: String) throws(InvalidRedisServer) {
       guard let parts = URLComponents(string: url) else { throw InvalidRedisServer(problem: "it is no URL") }
@@ -46,6 +50,7 @@
 
   /// It is no address of a Redis server.
   public struct InvalidRedisServer: Error, Sendable, Hashable, CustomStringConvertible {
+    /// Nothing of the URL is in it, which may hold a password.
     public let problem: String
     public var description: String { "Redis server: \(problem)" }
   }

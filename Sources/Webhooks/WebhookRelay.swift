@@ -11,7 +11,11 @@ public import Outbox
 /// (https://github.com/standard-webhooks/standard-webhooks, specification 1.0.0).
 ///
 /// 2xx: it has arrived. 410: the endpoint does not want any more: the group stops. 429 and 503 with `Retry-After`: again after that
-/// time, and no attempt is counted. Anything else, and no answer: tried again by the group's policy. Redirects are not followed.
+/// time, and no attempt is counted. Anything else, and no answer: tried again by the group's policy. Redirects are not
+/// followed.
+///
+/// The header `webhook-timestamp`, which receivers compare with their clocks, is when the request was made, by this
+/// process's clock.
 public struct WebhookRelay: Relay {
   private let endpoint: URL
   private let source: String
@@ -101,6 +105,7 @@ public struct WebhookRelay: Relay {
 
 /// The endpoint or the secret of a webhook makes no sense.
 public struct InvalidWebhook: Error, Sendable, Hashable, CustomStringConvertible {
+  /// Without the secret and without the endpoint.
   public let problem: String
   public var description: String { "webhook: \(problem)" }
 }

@@ -48,6 +48,39 @@ struct CancellationTests {
     }
   }
 
+  @Test("a short statement that is cancelled while it waits takes none behind it along")
+  func cancelledWhileItWaits() async throws {
+    try await withConnection { connection in
+      for _ in 0..<10 {
+        let first = connection.send(Statement("SELECT pg_sleep(0.05)"))
+        let second = Task { try await connection.execute(Statement("SELECT 1")) }
+        try await Task.sleep(for: .milliseconds(10))
+        let third = connection.send(Statement("SELECT pg_sleep(0.05)"))
+        second.cancel()
+        try await first.rows()
+        try await third.rows()
+        _ = await second.result
+      }
+    }
+  }
+
+  @Test("a transaction that has failed can be rolled back by a script at once")
+  func rolledBackByScript() async throws {
+    try await withConnection { connection in
+      try await connection.script("BEGIN")
+      let failing = connection.send(Statement("SELECT 1 / 0"))
+      try await connection.script("ROLLBACK")
+      let error = try await failure { try await failing.rows() }
+      #expect(error.sqlState == "22012")
+      for _ in 0..<5 {
+        try await connection.script("BEGIN")
+        _ = try await failure { try await connection.execute(Self.sleep, timeout: .milliseconds(50)) }
+        try await connection.script("ROLLBACK")
+        #expect(try await connection.execute(Self.echo, Parameters(5)).int64(0, 0) == 5)
+      }
+    }
+  }
+
   @Test("a statement in the queue is cancelled when its turn comes")
   func queued() async throws {
     try await withConnection { connection in

@@ -33,6 +33,21 @@ struct LostConnectionTests {
     }
   }
 
+  @Test("what was wrong before is not told with it: it may hold values of rows", .database)
+  func noValues() async throws {
+    let database = try TestDatabase.required
+    try await withConnection { connection in
+      let backend = try await connection.backend
+      try await connection.script("CREATE TABLE t (name text UNIQUE); INSERT INTO t VALUES ('hunter2')")
+      let error = try await failure { try await connection.script("INSERT INTO t VALUES ('hunter2')") }
+      #expect(error.sqlState == "23505" && error.constraint == "t_name_key" && error.message.contains("duplicate key"))
+      try await database.terminate(backend)
+      try await eventually { connection.failure != nil }
+      let text = "\(try #require(connection.failure))"
+      #expect(!text.contains("hunter2"), "\(text)")
+    }
+  }
+
   @Test("everything in the pipeline of a lost connection fails", .database)
   func pipeline() async throws {
     let database = try TestDatabase.required

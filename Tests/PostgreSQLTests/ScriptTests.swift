@@ -15,6 +15,27 @@ struct ScriptTests {
     }
   }
 
+  @Test("what comes as text is decoded as nothing else")
+  func text() async throws {
+    try await withConnection { connection in
+      for sql in ["SELECT false", "SELECT true"] {
+        let rows = try await connection.script(sql)
+        #expect(try await failure { try Bool.decode(rows, 0, 0) }.code == .unexpectedResult)
+      }
+      for sql in ["SELECT 12345678::int8", "SELECT 1"] {
+        let rows = try await connection.script(sql)
+        #expect(try await failure { try Int?.decode(rows, 0, 0) }.code == .unexpectedResult)
+      }
+      let rows = try await connection.script("SELECT 'a'::text")
+      #expect(try String.decode(rows, 0, 0) == "a")
+      // Nothing of it is carried out.
+      #expect(
+        try await failure { try await connection.script("CREATE TABLE a (); \0 CREATE TABLE b ()") }.code
+          == .unexpectedResult)
+      #expect(try await connection.one("SELECT to_regclass('a') IS NULL"))
+    }
+  }
+
   @Test("an error undoes the whole script")
   func error() async throws {
     try await withConnection { connection in

@@ -31,12 +31,25 @@ AS $$
 #variable_conflict use_variable
 DECLARE
   made bigint[];
+  announced integer;
 BEGIN
   -- Announce, as append does.
+  IF pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    announced := coalesce(nullif(pg_catalog.current_setting('eventstore.announced', true), ''), '0')::integer;
+    IF pg_catalog.set_config('eventstore.announced', pg_catalog.int4pl(announced, 1)::text, true) IS NULL THEN
+      NULL;
+    END IF;
+  END IF;
   IF pg_catalog.pg_advisory_xact_lock_shared(
        pg_catalog.int8or(
          pg_catalog.int8shl(pg_catalog.int8and(':"schema".events'::pg_catalog.regclass::pg_catalog.oid::bigint, 32767), 48),
-         coalesce(pg_catalog.pg_sequence_last_value(':"schema".events_position_seq'), 0))) IS NULL THEN
+         pg_catalog.int8and(
+           coalesce(pg_catalog.pg_sequence_last_value(':"schema".events_position_seq'), 0),
+           CASE WHEN pg_catalog.int4ge(announced, 100)
+                THEN pg_catalog.int8um(
+                       pg_catalog.int8shl(
+                         1, pg_catalog.int4mi(pg_catalog.length(pg_catalog.ltrim(announced::bit(31)::text, '0')), 2)))
+                ELSE -1 END))) IS NULL THEN
     NULL;
   END IF;
 

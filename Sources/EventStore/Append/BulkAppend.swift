@@ -8,7 +8,8 @@ internal import PostgreSQL
 /// One connection, several batches under way. A batch is written whole or not at all, and of each stream the log always
 /// holds a beginning of the input; doing the same again adds the rest. (Where a batch is refused, by a full disk say, up to
 /// two that were sent behind it may be written although it is not.) Between batches other writers may append to the same
-/// streams; events then follow theirs.
+/// streams; events then follow theirs, and those of the batch that met them may come behind later ones of other streams:
+/// the order within each stream is always that of the input.
 public final class BulkAppend {
   /// How many events an import has dealt with. Those that were left out are in neither number.
   public struct Progress: Sendable, Hashable {
@@ -70,6 +71,8 @@ public final class BulkAppend {
   private var bytes = 0
   private var streams: [StreamName: Stream] = [:]
   private var flights: Deque<Flight> = []
+  /// How often in a row others were met.
+  private var deadlocks = 0
   private let leavingOut: ((_ problem: String) -> Void)?
   private let decoder: EventDecoder
   /// So far. Events count as added once the server has answered for them: those under way are not in it.
@@ -232,34 +235,44 @@ public final class BulkAppend {
   /// Waits for the oldest batch.
   private func land() async throws(AppendError) {
     let flight = flights.removeFirst()
-    let rows = try await Self.rows(of: flight)
-    var failed = settle(flight, rows)
-    guard !failed.isEmpty else { return }
+    var failed = settle(flight, try await Self.rows(of: flight))
+    guard !failed.isEmpty else {
+      deadlocks = 0
+      return
+    }
     // Someone else appended to these streams, perhaps the same import in another process. Batches that were sent after
     // this one have failed for them too: see where the streams are now, and send what is still missing, in order.
     var missing = flight.rows.filter { failed.contains($0.stream) }
     while let later = flights.popFirst() {
-      let rows = try await Self.rows(of: later)
-      let alsoFailed = settle(later, rows)
+      let alsoFailed = settle(later, try await Self.rows(of: later))
       missing += later.rows.filter { alsoFailed.contains($0.stream) }
       failed.formUnion(alsoFailed)
     }
     for stream in failed { streams[stream] = nil }
+    deadlocks += 1
+    if deadlocks > 1 {
+      do { try await Task.sleep(for: .milliseconds(Int.random(in: 1...10 * min(deadlocks, 20)))) } catch {
+        throw .cancelled
+      }
+    }
     try await send(missing, isAgain: true)
   }
 
-  private static func rows(of flight: Flight) async throws(AppendError) -> Rows {
+  /// - Returns: `nil`: nothing of it was written, because of others. They take streams in the order of their input, as this
+  ///   one does: each may wait for the other.
+  private static func rows(of flight: Flight) async throws(AppendError) -> Rows? {
     switch await flight.result.outcome() {
     case .success(let rows): return rows
+    case .failure(let error) where error.sqlState == "40P01" || error.sqlState == "40001": return nil
     case .failure(let error) where error.isOutcomeUnknown: throw .outcomeUnknown(error)
     case .failure(let error): throw AppendError(error)
     }
   }
 
   /// Takes note of what was written; returns the streams of which nothing was.
-  private func settle(_ flight: Flight, _ rows: Rows) -> Set<StreamName> {
+  private func settle(_ flight: Flight, _ rows: Rows?) -> Set<StreamName> {
     // Someone was there before, in one of them: nothing was appended.
-    guard let verdicts = flight.verdicts(rows) else { return Set(flight.parts.map(\.stream)) }
+    guard let rows, let verdicts = flight.verdicts(rows) else { return Set(flight.parts.map(\.stream)) }
     var failed: Set<StreamName> = []
     for (part, verdict) in zip(flight.parts, verdicts) {
       log.keys.confirm(part, verdict)
@@ -287,7 +300,10 @@ public final class BulkAppend {
       var subjects: Set<String> = []
       for row in batch {
         if streams[row.stream] == nil { new.insert(row.stream) }
-        if let subject = row.event.subject, log.keys.current(for: subject) == nil { subjects.insert(subject) }
+        // Those of streams that were met before may be forgotten by now.
+        guard streams[row.stream]?.isPlain == false || row.event.subject != nil else { continue }
+        let subject = row.event.subject ?? row.stream.description
+        if log.keys.current(for: subject) == nil { subjects.insert(subject) }
       }
       if !new.isEmpty {
         // Committed before they are used, so that their ids are theirs for good.

@@ -19,12 +19,16 @@ final class DataKeys: Sendable {
   }
   private let known = Mutex(Known())
   private let keyring: Keyring?
+  private let laterKeyring: (@Sendable () -> Keyring?)?
   private let queries: Queries
   private let logger: Logger
   private let hasWarned = Atomic<Bool>(false)
 
-  init(_ keyring: Keyring?, _ queries: Queries, _ logger: Logger) {
+  init(
+    _ keyring: Keyring?, or laterKeyring: (@Sendable () -> Keyring?)? = nil, _ queries: Queries, _ logger: Logger
+  ) {
     self.keyring = keyring
+    self.laterKeyring = laterKeyring
     self.queries = queries
     self.logger = logger
   }
@@ -150,7 +154,9 @@ final class DataKeys: Sendable {
     let subject = rows.text(index, 1)
     let masterKeyID = rows.text(index, 2)
     if rows.isNull(index, 3) { return .failure(.shredded(subject: subject)) }
-    guard let masterKey = keyring?[masterKeyID] else { return .failure(.masterKeyMissing(masterKey: masterKeyID)) }
+    guard let masterKey = (keyring ?? laterKeyring?())?[masterKeyID] else {
+      return .failure(.masterKeyMissing(masterKey: masterKeyID))
+    }
     return Result { () throws(PayloadError) in
       try DataKey(
         id: rows.uuid(index, 0), subject: subject, wrapped: rows.byteArray(index, 3), masterKey: masterKey)

@@ -10,6 +10,8 @@ public struct EventLogConfiguration: Sendable {
   public var schema: SchemaName
   /// How payloads are stored. There is no default: to store them in the clear is a decision.
   public var encryption: Encryption
+  /// Of a reader without one: where it may be by the time that there is a key to open.
+  package var laterKeyring: (@Sendable () -> Keyring?)?
   /// Categories whose payloads are stored, and accepted, in the clear.
   public var plaintextCategories: Set<String> = []
   /// A larger payload is refused, in bytes.

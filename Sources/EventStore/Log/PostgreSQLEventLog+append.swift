@@ -142,7 +142,8 @@ extension PostgreSQLEventLog {
     of stream: StreamName, _ id: Int64, _ versions: ClosedRange<Int>, on connection: Connection
   ) async throws(PostgreSQLError) -> [RecordedEvent] {
     let rows = try await connection.execute(
-      queries.streamForwards, Parameters(id, versions.lowerBound, versions.upperBound, versions.count))
+      queries.streamForwards,
+      Parameters(id, versions.lowerBound, versions.upperBound, versions.count, PayloadCap.none.bytes))
     let decoder = makeDecoder()
     decoder.learn(stream, of: id)
     return try await decoder.events(rows) { () throws(PostgreSQLError) in connection }

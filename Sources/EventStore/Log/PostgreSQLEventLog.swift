@@ -128,7 +128,7 @@ public final class PostgreSQLEventLog: EventLog {
       case .sealed(let keyring): keyring
       case .off: nil
       }
-    let keys = DataKeys(keyring, queries, configuration.logger)
+    let keys = DataKeys(keyring, or: configuration.laterKeyring, queries, configuration.logger)
     self.directory = directory
     self.keys = keys
     // A store that was ever sealed stays so for those who have no key: they take no plaintext for good, and write none.

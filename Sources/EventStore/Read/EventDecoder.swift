@@ -37,16 +37,22 @@ final class EventDecoder {
   /// Tells it a stream's name, for this reader alone.
   func learn(_ name: StreamName, of id: Int64) { opener.learn(name, of: id) }
 
-  /// - Parameter lookUp: Gives a connection for names and keys that are not known yet.
+  /// Of what was met before, nothing counts any more.
+  func forget() { opener.forgetAll() }
+
+  /// - Parameters:
+  ///   - count: How many of the first rows; `nil`: all.
+  ///   - lookUp: Gives a connection for names and keys that are not known yet.
   func events(
-    _ rows: Rows, lookUp: () async throws(PostgreSQLError) -> Connection
+    _ rows: Rows, first count: Int? = nil, lookUp: () async throws(PostgreSQLError) -> Connection
   ) async throws(PostgreSQLError) -> [RecordedEvent] {
+    let total = count ?? rows.count
     // The rows of one stream lack nothing more than its first.
-    var first = OpenedRows(range: 0..<min(1, rows.count))
+    var first = OpenedRows(range: 0..<min(1, total))
     opener.noteUnknown(rows, first.range, &first)
     _ = recall([first])
-    let count = max(1, min(Self.cores, rows.count / Self.rowsWorthATask))
-    var parts = (0..<count).map { OpenedRows(range: $0 * rows.count / count..<($0 + 1) * rows.count / count) }
+    let count = max(1, min(Self.cores, total / Self.rowsWorthATask))
+    var parts = (0..<count).map { OpenedRows(range: $0 * total / count..<($0 + 1) * total / count) }
     parts = await opened(rows, parts)
     if parts.contains(where: { $0.events.count < $0.range.count }) {
       try await meet(parts, lookUp)
@@ -56,7 +62,7 @@ final class EventDecoder {
     opener.forget()
     var events = parts[0].events
     if parts.count > 1 {
-      events.reserveCapacity(rows.count)
+      events.reserveCapacity(total)
       for part in parts.dropFirst() { events += part.events }
     }
     return events

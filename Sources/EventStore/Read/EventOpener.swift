@@ -50,6 +50,8 @@ struct EventOpener: Sendable {
     mendable = []
   }
 
+  mutating func forgetAll() { (streams, keys, mendable) = ([:], [:], []) }
+
   /// Goes on with some rows; stops at one whose name or key is not at hand, and notes all that the rest lacks.
   mutating func open(_ rows: Rows, _ part: inout OpenedRows) {
     part.events.reserveCapacity(part.range.count)

@@ -22,6 +22,7 @@ final class LogPages: EventPageSource {
   /// Numbers of the filter's categories; `nil` when it has none.
   private var categories: [Int64]?
   private var page: PageLimit
+  private var cap = PayloadCap.usual
   /// Positions a range: more when few events of a range pass the filter.
   private var width: Int64
 
@@ -82,7 +83,7 @@ final class LogPages: EventPageSource {
     guard isFiltered, let bound, bound > lastSeen else { return Position(lastSeen) }
     let lease = try await log.pool.lease()
     // See `start`: the bound may be from before a crash.
-    guard lease.connection.serial <= newestConnection else { return Position(lastSeen) }
+    guard !isBehindProxy, lease.connection.serial <= newestConnection else { return Position(lastSeen) }
     defer { withExtendedLifetime(lease) {} }
     let rows = try await lease.connection.execute(log.queries.settledPosition, Parameters(bound))
     // Of what is before it nothing need ever be looked at again.
@@ -100,7 +101,8 @@ final class LogPages: EventPageSource {
   ///
   /// - Returns: How many positions were passed over; `nil`: it has to look for itself.
   func passOver(_ looks: [LogTail.Look]) -> Int64? {
-    guard asked == bound, pending.isEmpty, let first = looks.first, let last = looks.last, first.start <= asked,
+    guard asked == bound, pending.isEmpty, !isBehindProxy, let first = looks.first, let last = looks.last,
+      first.start <= asked,
       asked <= last.bound
     else { return nil }
     for look in looks {
@@ -142,11 +144,14 @@ final class LogPages: EventPageSource {
     let lease = try await log.pool.lease()
     // Before the bound: a connection that is made after this may be one to a server that has crashed since.
     let newest = Connection.newestSerial
-    if lease.connection.serial > newestConnection {
+    log.sealer.prepare(for: lease.connection)
+    let mayHaveCrashed = isBehindProxy || lease.connection.serial > newestConnection
+    if mayHaveCrashed {
       // The server may have crashed since the bound was taken; then positions that were drawn before, and never
-      // committed, are drawn again. Only a position that was seen is sure to be past.
+      // committed, are drawn again. Only a position that was seen is sure to be past. And a stream's id may be another's.
       pending = []
       asked = lastSeen
+      decoder.forget()
     }
     self.lease = lease
     // The bound first; the events only in later statements, whose snapshots are younger.
@@ -161,10 +166,14 @@ final class LogPages: EventPageSource {
     if !filter.categories.isEmpty, categories?.count != filter.categories.count {
       categories = try await log.directory.categoryIDs(filter.categories, lease.connection)
     }
-    self.bound = bound
+    // It may go back, but what was decided is.
+    self.bound = mayHaveCrashed ? bound : max(bound, self.bound ?? 0)
     furthest = furthest ?? bound
     newestConnection = newest
   }
+
+  /// A proxy keeps its clients' connections across a crash of the server.
+  private var isBehindProxy: Bool { !log.configuration.connection.preparedStatements }
 
   private func readPage() async throws(PostgreSQLError) -> [RecordedEvent]? {
     while true {
@@ -172,18 +181,19 @@ final class LogPages: EventPageSource {
       guard let lease, !pending.isEmpty else { return nil }
       let range = pending.removeFirst()
       let rows = try await range.result.rows()
-      if rows.count == range.limit {
+      let count = cap.came(rows)
+      if count < rows.count || rows.count == range.limit {
         // Before the ranges behind it.
-        let last = rows.int64(rows.count - 1, EventDecoder.Column.position)
+        let last = count > 0 ? rows.int64(count - 1, EventDecoder.Column.position) : range.start
         pending.insert(asked(on: lease, from: last, upTo: range.end), at: 0)
       }
       page.came(rows)
       adapt(rows.count, range)
       ask()
-      guard rows.count > 0 else { continue }
-      let events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease.connection }
+      guard count > 0 else { continue }
+      let events = try await decoder.events(rows, first: count) { () throws(PostgreSQLError) in lease.connection }
       // Only now: a lookup on a connection that breaks must not make the reader pass over these events.
-      lastSeen = rows.int64(rows.count - 1, EventDecoder.Column.position)
+      lastSeen = rows.int64(count - 1, EventDecoder.Column.position)
       page.opened(events)
       return events
     }
@@ -191,7 +201,7 @@ final class LogPages: EventPageSource {
 
   private func ask() {
     guard let lease, let bound else { return }
-    while pending.count < Self.rangesAhead, asked < bound {
+    while pending.count < (cap.isUsual ? Self.rangesAhead : 1), asked < bound {
       let end = min(bound, asked + width)
       pending.append(asked(on: lease, from: asked, upTo: end))
       asked = end
@@ -199,7 +209,7 @@ final class LogPages: EventPageSource {
   }
 
   private func asked(on lease: ConnectionPool.Lease, from start: Int64, upTo end: Int64) -> Range {
-    let limit = 4 * page.events
+    let limit = cap.limit(4 * page.events)
     return Range(
       start: start, end: end, limit: limit, result: lease.connection.send(statement, parameters(start, end, limit)))
   }
@@ -211,11 +221,11 @@ final class LogPages: EventPageSource {
   private var statement: Statement { isFiltered ? log.queries.logRangeFiltered : log.queries.logRange }
 
   private func parameters(_ start: Int64, _ end: Int64, _ limit: Int) -> Parameters {
-    guard isFiltered else { return Parameters(start, end, limit) }
+    guard isFiltered else { return Parameters(start, end, limit, cap.bytes) }
     let hasTypes = !filter.types.isEmpty || !filter.typePatterns.isEmpty
     return Parameters(
       start, end, categories.map { BinaryArray($0) }, hasTypes ? BinaryArray(filter.types) : nil,
-      hasTypes ? BinaryArray(filter.typePatterns) : nil, filter.shards, limit)
+      hasTypes ? BinaryArray(filter.typePatterns) : nil, filter.shards, limit, cap.bytes)
   }
 
   /// So wide that a range has a page of events, as far as the last one tells.

@@ -13,8 +13,8 @@ struct PageLimit {
   private static let first = 256
 
   init(_ most: Int) {
-    self.most = most
-    events = min(most, Self.first)
+    self.most = max(1, most)
+    events = min(self.most, Self.first)
   }
 
   mutating func came(_ rows: Rows) {
@@ -30,4 +30,34 @@ struct PageLimit {
   }
 
   private mutating func fit(_ weight: Int) { events = max(1, min(most, Self.bytes / max(1, weight))) }
+}
+
+/// How large payloads may be that the server sends unasked: what it leaves out is asked for again, fewer at a time, so that no
+/// page is much larger than 16 MiB, whatever comes behind small events.
+struct PayloadCap {
+  private(set) var bytes: Int
+
+  /// Most payloads are smaller.
+  static let usual = PayloadCap(bytes: 16 << 10)
+  /// PostgreSQL has none that is larger.
+  static let none = PayloadCap(bytes: 1 << 30)
+
+  var isUsual: Bool { bytes == Self.usual.bytes }
+
+  /// How many events to ask for at once.
+  func limit(_ usual: Int) -> Int { isUsual ? usual : max(1, min(usual, (16 << 20) / bytes)) }
+
+  /// Takes note of some rows.
+  ///
+  /// - Returns: How many of the first ones have their payloads.
+  mutating func came(_ rows: Rows) -> Int {
+    if let left = rows.indices.first(where: { rows.isNull($0, EventDecoder.Column.data) }) {
+      bytes = min(16 * bytes, Self.none.bytes)
+      return left
+    }
+    if !isUsual, rows.indices.allSatisfy({ rows.bytes($0, EventDecoder.Column.data).count <= bytes / 16 }) {
+      bytes /= 16
+    }
+    return rows.count
+  }
 }

@@ -18,8 +18,11 @@ final class StreamPages: EventPageSource {
   private var isFirstPage = true
   private var left: Int
   private var limit: PageLimit
+  private var cap = PayloadCap.usual
   /// How many were asked for.
   private var asked = 0
+  /// The last version that was read.
+  private var last: Int?
   /// This process's, before anything was read.
   private var newestConnection: UInt64 = 0
 
@@ -54,22 +57,27 @@ final class StreamPages: EventPageSource {
       let rows = isFirstPage ? try await pending.promptRows() : try await pending.rows()
       isFirstPage = false
       // A bound in time is looked at here, so how many of these rows count is known only below.
-      let isLast = rows.count < asked || (range.until == nil && rows.count == left)
-      if range.until == nil { left -= rows.count }
+      let count = cap.came(rows)
+      let isLast = count == rows.count && (rows.count < asked || (range.until == nil && rows.count == left))
+      if range.until == nil { left -= count }
       limit.came(rows)
+      if count > 0 { last = Int(rows.int64(count - 1, EventDecoder.Column.version)) }
       if isLast {
         progress = .finished
       } else {
-        send(lease, entry, after: Int(rows.int64(rows.count - 1, EventDecoder.Column.version)))
+        send(lease, entry)
         // It comes in while this page is opened.
         lease.connection.returnToReactor()
       }
-      guard rows.count > 0 else { break }
+      guard count > 0 else {
+        if isLast { break }
+        continue
+      }
       // An append that expects what was read need not look for it again.
-      let newest = range.direction == .forwards ? rows.count - 1 : 0
+      let newest = range.direction == .forwards ? count - 1 : 0
       entry.saw(Int(rows.int64(newest, EventDecoder.Column.version)), since: newestConnection)
       // On the lease in hand: its connection pipelines.
-      var events = try await decoder.events(rows) { () throws(PostgreSQLError) in lease.connection }
+      var events = try await decoder.events(rows, first: count) { () throws(PostgreSQLError) in lease.connection }
       limit.opened(events)
       if let until = range.until {
         events.removeAll { $0.time > until }
@@ -88,15 +96,16 @@ final class StreamPages: EventPageSource {
     progress = .finished
     guard left > 0 else { return }
     let lease = try await log.pool.lease()
+    log.sealer.prepare(for: lease.connection)
     newestConnection = Connection.newestSerial
     guard let entry = try await log.directory.entry(of: stream, lease.connection) else { return }
-    send(lease, entry, after: nil)
+    send(lease, entry)
   }
 
-  private func send(_ lease: ConnectionPool.Lease, _ entry: StreamDirectory.Entry, after version: Int?) {
+  private func send(_ lease: ConnectionPool.Lease, _ entry: StreamDirectory.Entry) {
     var first = range.versions.lowerBound
     var last = range.versions.upperBound
-    if let version {
+    if let version = self.last {
       switch range.direction {
       case .forwards where version == .max: (first, last) = (1, 0)
       case .forwards: first = version + 1
@@ -108,8 +117,8 @@ final class StreamPages: EventPageSource {
       return
     }
     let statement = range.direction == .forwards ? log.queries.streamForwards : log.queries.streamBackwards
-    asked = range.until == nil ? min(left, limit.events) : limit.events
-    let pending = lease.connection.send(statement, Parameters(entry.id, first, last, asked))
+    asked = cap.limit(range.until == nil ? min(left, limit.events) : limit.events)
+    let pending = lease.connection.send(statement, Parameters(entry.id, first, last, asked, cap.bytes))
     progress = .reading(lease, entry, pending)
   }
 }

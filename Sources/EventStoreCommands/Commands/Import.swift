@@ -117,14 +117,15 @@ struct Import: AsyncParsableCommand {
         .object([
           ("rows", .integer(progress.added + progress.skipped + bad)), ("added", .integer(progress.added)),
           ("skipped", .integer(progress.skipped)), ("bad", .integer(bad)),
+          ("source", stream == nil ? .null : .string(sourceName)),
         ]))
     } else {
       output.line(
-        "\(progress.added) events added, \(progress.skipped) were there already"
+        "\(progress.added) \(progress.added == 1 ? "event" : "events") added, \(progress.skipped) were there already"
           // Another file of the same name may have some of the same rows.
           + (progress.skipped > 0 && stream != nil && source == nil
             ? " (from \(sourceName.debugDescription): --source tells files apart)" : "")
-          + (bad > 0 ? ", \(bad) bad rows left out" : ""))
+          + (bad > 0 ? ", \(bad) bad \(bad == 1 ? "row" : "rows") left out" : ""))
     }
     output.flush()
     if bad > 0 { throw ExitCode(ExitStatus.badInput.rawValue) }

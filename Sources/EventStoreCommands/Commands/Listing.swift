@@ -119,7 +119,15 @@ struct KeysInit: AsyncParsableCommand {
   func run() async throws {
     let output = StandardOutput()
     if print {
-      try Keyring.withNewLine { line in output.line { $0.append(contentsOf: line.prefix { $0 != 0x0A }) } }
+      let (opening, closing) = store.json ? ("{\"keyring\":\"", "\"}") : ("", "")
+      // Of characters that JSON takes as they are.
+      try Keyring.withNewLine { line in
+        output.line { output in
+          output.append(contentsOf: opening.utf8)
+          output.append(contentsOf: line.prefix { $0 != 0x0A })
+          output.append(contentsOf: closing.utf8)
+        }
+      }
       return
     }
     let keyring = try Keyring.create(file: store.keyringPath)

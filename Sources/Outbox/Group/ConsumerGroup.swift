@@ -6,12 +6,16 @@ public import FoundationEssentials
 /// Each group gets every event of its filter. Inside a group each event goes to one member, at least once; events of one key
 /// in the order of the log, one at a time; keys do not wait for each other.
 public struct ConsumerGroup: Sendable, Hashable, Codable {
-  /// 1 to 100 bytes.
+  /// 1 to 100 bytes, without control characters.
   public var name: String
+  /// Which events it gets. Fixed once the group is made.
   public var filter: GroupFilter
+  /// What must stay in order. Fixed once the group is made.
   public var key: PartitionKey
+  /// Can be changed: see ``ConsumerGroups/update(_:_:)``.
   public var policy: GroupPolicy
 
+  /// By default: every event, in order by stream. ``ConsumerGroups/create(_:from:)`` checks the values.
   public init(
     _ name: String, filter: GroupFilter = GroupFilter(), key: PartitionKey = .stream,
     policy: GroupPolicy = GroupPolicy()
@@ -25,12 +29,14 @@ public struct ConsumerGroup: Sendable, Hashable, Codable {
 
 /// Which events a group is of. An empty list means: all.
 public struct GroupFilter: Sendable, Hashable, Codable {
+  /// Of the streams: whole names, no patterns.
   public var categories: [String]
   /// Event types; `*` stands for any characters: `account.*`.
   public var types: [String]
   /// An event passes when each of these metadata keys has one of its values.
   public var metadata: [String: [String]]
 
+  /// An event must pass all that is given.
   public init(categories: [String] = [], types: [String] = [], metadata: [String: [String]] = [:]) {
     self.categories = categories
     self.types = types
@@ -97,6 +103,7 @@ extension PartitionKey: Codable, LosslessStringConvertible {
     }
   }
 
+  /// Reads what ``description`` says; `nil` for anything else.
   public init?(_ description: String) {
     switch description {
     case "stream": self = .stream
@@ -124,10 +131,12 @@ extension PartitionKey: Codable, LosslessStringConvertible {
 
 /// Where a group begins.
 public enum GroupStart: Sendable, Hashable {
+  /// With the first event of the log.
   case beginning
   /// After the events that are there.
   case end
+  /// Not beyond the end of the log: that is ``OutboxError/invalid(_:)``.
   case after(Position)
-  /// With the events that were recorded at this time or later.
+  /// With the events that were recorded at this time or later, by the server's clock; where there are none, as `end`.
   case since(Date)
 }

@@ -2,18 +2,22 @@ internal import EventStore
 
 /// What becomes of a group's events that fail, and how fast it may go. Times are in seconds.
 public struct GroupPolicy: Sendable, Hashable, Codable {
+  /// When an event that failed is tried again, and how often.
   public var retry: RetryPolicy
+  /// What becomes of it when the last try has failed, too.
   public var afterLastRetry: AfterLastRetry
   /// How long a handler may take for one event; `nil`: as long as it likes.
   public var timeout: Double?
   /// Every event is delivered this long after it was recorded.
   public var delay: Double
-  /// An event that is older than this, counted from when it was recorded and was to be delivered, is passed over.
+  /// An event that is older than this, counted from when it was recorded and was to be delivered, is passed over;
+  /// `nil`: none is.
   public var expiry: Double?
-  /// Events a second, at most, of the whole group.
+  /// Events a second, at most, of the whole group; `nil`: as many as can be.
   public var rate: Double?
-  /// Events a second, at most, of each key.
+  /// Events a second, at most, of each key; `nil`: as many as can be.
   public var ratePerKey: Double?
+  /// `nil`: its consumers never rest.
   public var breaker: CircuitBreaker?
   /// What to do about events whose metadata say `deliverAfter` (RFC 3339), and that time has not come; `nil`: nothing.
   public var timers: TimerPolicy?
@@ -25,6 +29,7 @@ public struct GroupPolicy: Sendable, Hashable, Codable {
   /// What has waited so long for more urgent events comes before them, in seconds.
   public var ageing: Double
 
+  /// What later events of a key do while one waits for its time.
   public enum TimerPolicy: String, Sendable, Hashable, Codable, CaseIterable {
     /// Later events of its key wait, too.
     case hold
@@ -42,6 +47,12 @@ public struct GroupPolicy: Sendable, Hashable, Codable {
     case stop
   }
 
+  /// Checks nothing. What is out of range is ``OutboxError/invalid(_:)`` when the group is made or updated:
+  ///
+  /// - `timeout`, `ageing`: 0.001 seconds to a day;
+  /// - `delay`: 0 seconds to 366 days; `expiry`: 0.001 seconds to a hundred times that;
+  /// - `rate`, `ratePerKey`: 0.001 to 10,000,000;
+  /// - `priorities`: 8 at most.
   public init(
     retry: RetryPolicy = RetryPolicy(), afterLastRetry: AfterLastRetry = .park, timeout: Double? = nil,
     delay: Double = 0, expiry: Double? = nil, rate: Double? = nil, ratePerKey: Double? = nil,
@@ -77,6 +88,7 @@ public struct PriorityRule: Sendable, Hashable, Codable {
   /// Metadata keys, and one of the values that they must have.
   public var metadata: [String: [String]]
 
+  /// A rule that fits every event, as one without arguments does, is refused when the group is made or updated.
   public init(types: [String] = [], metadata: [String: [String]] = [:]) {
     self.types = types
     self.metadata = metadata
@@ -90,6 +102,8 @@ public struct PriorityRule: Sendable, Hashable, Codable {
 
 /// When an event that failed is tried again.
 public struct RetryPolicy: Sendable, Hashable, Codable {
+  /// How long it takes until the next try, in seconds: from 0 to 366 days. A factor is 1 to 1000, `most` no less than
+  /// `first`, a list not empty.
   public enum Delays: Sendable, Hashable {
     /// Always the same.
     case fixed(Double)
@@ -100,12 +114,15 @@ public struct RetryPolicy: Sendable, Hashable, Codable {
     case list([Double])
   }
 
+  /// Unless the handler says it itself: see ``Disposition/retry(after:reason:)``.
   public var delays: Delays
-  /// How often an event is tried, the first time included.
+  /// How often an event is tried, the first time included: 1 to 1,000,000.
   public var attempts: Int
-  /// No further try when its first failure is longer ago than this.
+  /// No further try that would begin, by these delays, more than this after the first failure, in seconds; `nil`: there
+  /// is no such limit.
   public var deadline: Double?
 
+  /// By default 8 tries, within about a minute. The values are checked when the group is made or updated.
   public init(
     _ delays: Delays = .exponential(first: 0.5, factor: 2, most: 300), attempts: Int = 8, deadline: Double? = nil
   ) {
@@ -148,6 +165,7 @@ public struct CircuitBreaker: Sendable, Hashable, Codable {
   /// … for so long, in seconds; then one event tries whether it goes again.
   public var pause: Double
 
+  /// Checked when the group is made or updated: 1 to 1,000,000 failures, a pause of 0.001 seconds to a day.
   public init(failures: Int = 20, pause: Double = 5) {
     self.failures = failures
     self.pause = pause

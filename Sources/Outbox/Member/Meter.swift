@@ -53,6 +53,7 @@ public struct MemberStatus: Sendable, Hashable, Codable {
   public var inFlight = 0
   /// Events in memory that wait for their turn.
   public var waiting = 0
+  /// Keys of its shards that are behind: see ``ConsumerGroups/Status/keysBehind``.
   public var keysBehind = 0
   /// Events a second, lately.
   public var rate = 0.0

@@ -6,8 +6,10 @@ internal import FoundationEssentials
 /// `subject` is the stream, `id` the event's own. Beside what the specification names: `streamversion`, `position`, `schemaversion`,
 /// `partitionkey` (Partitioning extension), `traceparent` (Distributed Tracing extension), `correlationid`, `causationid`.
 public struct CloudEvent: Sendable, Hashable {
+  /// The media type of ``json``.
   public static let contentType = "application/cloudevents+json"
 
+  /// The event's, in lower case.
   public let id: String
   /// A JSON object, in UTF-8.
   public let json: [UInt8]

@@ -5,9 +5,10 @@ public import EventStore
 /// An event is acknowledged when the other side has confirmed it, so each arrives at least once; those of one key in order, since the
 /// next is sent after the one before it was confirmed. The event's id is the same each time: the other side can tell a repetition.
 public protocol Relay: Sendable {
-  /// Events that ``forward(_:)`` is given at a time, at most …
+  /// Events that ``forward(_:)`` is given at a time, at most, 1 by default …
   var mostAtOnce: Int { get }
-  /// … and of one key. More than one only where it sends them in order, and leaves off a key at the first that is not confirmed.
+  /// … and of one key, 1 by default. More than one only where it sends them in order, and leaves off a key at the first
+  /// that is not confirmed.
   var mostPerKey: Int { get }
 
   /// Sends events, and returns when the other side has answered.

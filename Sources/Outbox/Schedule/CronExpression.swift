@@ -60,7 +60,9 @@ public struct CronExpression: Sendable, Hashable, CustomStringConvertible {
 
 /// It is no cron expression.
 public struct InvalidCronExpression: Error, Sendable, Hashable, CustomStringConvertible {
+  /// As it was given.
   public let text: String
+  /// What is wrong, and in which field.
   public let problem: String
 
   public var description: String { "cron expression \(text.debugDescription): \(problem)" }

@@ -13,6 +13,7 @@ public import ServiceLifecycle
 /// An event that cannot be appended (its key is missing, an inline projection refuses it) is tried again after a second, and then
 /// after twice as long each time, five minutes at most; other schedules do not wait for it.
 public struct Scheduler: Service {
+  /// How often a scheduler looks, when it ends, and whom it tells.
   public struct Options: Sendable {
     /// How long it may take until a new schedule is noticed.
     public var interval = Duration.seconds(1)
@@ -30,9 +31,12 @@ public struct Scheduler: Service {
   public struct ScheduledAppend: Sendable, Hashable {
     /// The schedule's name.
     public let name: String
+    /// When it was to be appended, which is not when it was.
     public let dueAt: Date
+    /// Of a recurring schedule: made from the id of its event and ``dueAt``.
     public let eventID: UUID
     public let stream: StreamName
+    /// In the stream, from 1.
     public let version: Int
     public let position: Position
     /// An event with this id was there already: nothing was appended.
@@ -41,6 +45,7 @@ public struct Scheduler: Service {
 
   private let log: any TransactionalEventLog
   private let queries: ScheduleQueries
+  /// To be changed before ``run()``.
   public var options: Options
   /// In one transaction, at most.
   private static let batch = 100

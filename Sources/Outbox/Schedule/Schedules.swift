@@ -13,6 +13,7 @@ public struct Schedules: Sendable {
   let log: PostgreSQLEventLog
   let queries: ScheduleQueries
 
+  /// Asks the server nothing yet.
   public init(_ log: PostgreSQLEventLog) {
     self.log = log
     queries = ScheduleQueries(log.configuration.schema)
@@ -21,6 +22,7 @@ public struct Schedules: Sendable {
   /// A schedule, and how it is.
   public struct Status: Sendable, Hashable {
     public let name: String
+    /// Where its events go.
     public let stream: StreamName
     public let type: String
     /// The event's id. Those of a recurring one's events are made from it and their times.
@@ -35,10 +37,11 @@ public struct Schedules: Sendable {
     public let problem: String?
     /// How many events were appended.
     public let occurrences: Int
-    /// The last of them.
+    /// When the last of them was due; `nil`: there was none yet.
     public let lastAt: Date?
     /// The database's role that made it.
     public let createdBy: String
+    /// By the server's clock.
     public let createdAt: Date
     /// It was due more than ten seconds ago: no scheduler runs, or none can append it.
     public let isOverdue: Bool
@@ -229,7 +232,9 @@ public struct Schedules: Sendable {
     guard !rows.isEmpty else { throw OutboxError.scheduleNotFound(name: name) }
   }
 
-  /// The next occurrences after a time, at most `count`.
+  /// The next occurrences after a time, in order, at most `count`; less than 1 means 1.
+  ///
+  /// - Throws: ``OutboxError/invalid(_:)``: the server does not know the time zone.
   public func preview(_ recurrence: Timing.Recurrence, after time: Date = .now, count: Int) async throws -> [Date] {
     do {
       let rows = try await log.pool.execute(

@@ -14,15 +14,19 @@ public enum Timing: Sendable, Hashable {
     .cron(Recurrence(expression, timeZone: timeZone, until: end, missed: missed))
   }
 
+  /// What recurs: by which expression, in which time zone, and until when.
   public struct Recurrence: Sendable, Hashable {
     public var expression: CronExpression
     /// As the IANA names it, such as `Europe/Prague`. Where the clocks change, an hour of day that is skipped counts as much
     /// later, and one that comes twice counts once; but of an expression whose hour is `*` nothing is left out.
     public var timeZone: String
-    /// No occurrence after this.
+    /// No occurrence after this; one at this very time is the last. `nil`: there is no end.
     public var end: Date?
+    /// Default: an event for each.
     public var missed: Missed
 
+    /// The time zone is looked at by the server, when it is used: one that it does not know is
+    /// ``OutboxError/invalid(_:)``.
     public init(_ expression: CronExpression, timeZone: String = "UTC", until end: Date? = nil, missed: Missed = .each)
     {
       self.expression = expression

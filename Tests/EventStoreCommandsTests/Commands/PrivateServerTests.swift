@@ -80,6 +80,20 @@ extension CommandLineTests {
       }
     }
 
+    @Test("who follows a store from before its first append, which makes the keyring, can read that")
+    func followedFromTheBeginning() async throws {
+      try await withEsctl { esctl in
+        #expect(try await esctl("up").status == 0)
+        let following = try esctl.start(["log", "--follow", "--json"])
+        try await Task.sleep(for: .milliseconds(500))
+        #expect(try await esctl("append", "a-1", "--type", "t", "--data", "{\"x\":1}").status == 0)
+        try await eventually("it is printed") { try following.printed.hasSuffix("\n") }
+        following.signal(SIGINT)
+        let output = try await following.output()
+        #expect(output.status == 0 && output.standardOutput.contains("\"data\":{\"x\":1}"), "\(output)")
+      }
+    }
+
     @Test("log --follow prints what is committed, across a restart of the server, until SIGINT: that is no failure")
     func follow() async throws {
       try await withEsctl { esctl in

@@ -44,4 +44,40 @@ struct BulkAppendTests {
       #expect(try await log.read("order-1").collect().map(\.text) == (0..<50).map(String.init))
     }
   }
+
+  @Test("two that take the same streams in other orders both come to their ends")
+  func crossed() async throws {
+    let database = try TestDatabase.required
+    let streams = try (0..<200).map { try StreamName(category: "order", id: "\($0)") }
+    try await database.withLog { log in
+      try await withThrowingTaskGroup { group in
+        for order in [streams, streams.reversed()] {
+          group.addTask {
+            try await database.withLog { log in
+              let bulk = BulkAppend(log)
+              for _ in 0..<40 { for stream in order { try await bulk.append(.sample(), to: stream) } }
+              #expect(try await bulk.finish().added == 8000)
+            }
+          }
+        }
+        try await group.waitForAll()
+      }
+      for stream in streams { #expect(try await log.version(of: stream) == 80) }
+    }
+  }
+
+  @Test("a stream keeps its key, however many were met since")
+  func keys() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let bulk = BulkAppend(log)
+      for round in 0..<2 {
+        for number in 0..<15_000 {
+          try await bulk.append(.sample("\(round)"), to: StreamName(category: "order", id: "\(number)"))
+        }
+      }
+      #expect(try await bulk.finish().added == 30_000)
+    }
+    #expect(try await database.number("SELECT count(*) FROM eventstore.data_keys") == 15_000)
+  }
 }

@@ -49,6 +49,49 @@ struct PageSizeTests {
     }
   }
 
+  @Test("weigh no more where large events come behind many small ones, and lose nothing")
+  func largeBehindSmall() async throws {
+    try await TestDatabase.required.withLog { log in
+      func append(_ count: Int, of bytes: Int) async throws {
+        for _ in 0..<count / 20 {
+          let events = (0..<20).map { _ in
+            EventData(type: "t", payload: Payload(bytes: (0..<bytes).map { _ in .random(in: 0...255) }))
+          }
+          try await log.append(events, to: "a-1", expecting: .any)
+        }
+      }
+      for (count, bytes) in [(1200, 10), (40, 1 << 20), (300, 10), (20, 20_000), (20, 300_000), (20, 10)] {
+        try await append(count, of: bytes)
+      }
+      let total = 1600
+      for (pages, isForwards) in [
+        (log.readAll().pages, true), (log.read("a-1").pages, true), (log.read("a-1", .backwards).pages, false),
+        (log.readAll(after: .start, where: .category("a")).pages, true),
+        (log.read("a-1", StreamRange(until: .now)).pages, true),
+        (log.read("a-1", StreamRange(limit: 1230)).pages, true),
+      ] {
+        var versions: [Int] = []
+        var heaviest = 0
+        for try await page in pages {
+          versions += page.map(\.version)
+          heaviest = max(heaviest, try page.reduce(0) { $0 + (try $1.payload.get().bytes.count) })
+        }
+        #expect(versions == (isForwards ? Array(1...versions.count) : (1...total).reversed()))
+        #expect(versions.count == total || versions.count == 1230)
+        #expect(heaviest <= 16 << 20, "\(heaviest)")
+      }
+    }
+  }
+
+  @Test("of no events at all are taken for those of one")
+  func none() async throws {
+    try await TestDatabase.required.withLog({ $0.pageSize = 0 }) { log in
+      try await log.append(EventData.samples(3), to: "a-1", expecting: .noStream)
+      #expect(try await log.readAll().collect().count == 3)
+      #expect(try await log.read("a-1").collect().count == 3)
+    }
+  }
+
   @Test("do not grow behind positions that were drawn and never committed")
   func gap() async throws {
     let database = try TestDatabase.required

@@ -142,6 +142,29 @@ struct TransactionTests {
     }
   }
 
+  @Test("a transaction with very many appends leaves the server's lock table to others; readers pass none of them over")
+  func manyAppends() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      try await log.append([.sample("first")], to: "order-0", expecting: .noStream)
+      try await log.withTransaction { (transaction: borrowing Transaction) in
+        for number in 1...400 {
+          try await log.append(
+            [.sample()], to: StreamName(category: "order", id: "\(number % 50)"), expecting: .any, in: transaction)
+        }
+        let locks = try await transaction.execute(
+          Statement("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"))
+        #expect(locks.int64(0, 0) <= 110)
+        // Of others, meanwhile.
+        try await database.withLog { try await $0.append([.sample("other")], to: "other-1", expecting: .noStream) }
+        #expect(try await log.readAll().collect().map(\.text) == ["first"])
+      }
+      #expect(try await log.readAll().collect().count == 402)
+      try await log.append([.sample()], to: "order-0", expecting: .any)
+      #expect(try await log.readAll().collect().count == 403)
+    }
+  }
+
   @Test("readers are told of what a transaction has appended: once it is committed, and only then")
   func announced() async throws {
     try await TestDatabase.required.withLog { log in
