@@ -50,7 +50,8 @@ BEGIN
   --    has drawn n positions at least since its first lock, rounds down to a power of 2 that is n / 2 at most: few locks for
   --    many appends, and none below the first. (Were n wrong, the position would still only be too small, which is safe.)
   IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
-    announced := coalesce(nullif(current_setting('eventstore.announced', true), ''), '0')::integer;
+    -- Empty once a transaction of the session had set it.
+    announced := concat('0', current_setting('eventstore.announced', true))::integer;
     IF set_config('eventstore.announced', (announced + 1)::text, true) IS NULL THEN
       NULL;  -- Never; an IF because PL/pgSQL evaluates its condition without planning a query.
     END IF;

@@ -35,8 +35,9 @@ DECLARE
 BEGIN
   -- Announce, as append does.
   IF pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL THEN
-    announced := coalesce(nullif(pg_catalog.current_setting('eventstore.announced', true), ''), '0')::integer;
-    IF pg_catalog.set_config('eventstore.announced', pg_catalog.int4pl(announced, 1)::text, true) IS NULL THEN
+    -- Empty once a transaction of the session had set it.
+    announced := pg_catalog.concat('0', pg_catalog.current_setting('eventstore.announced', true))::integer;
+    IF pg_catalog.set_config('eventstore.announced', pg_catalog.int4pl(announced, 1)::pg_catalog.text, true) IS NULL THEN
       NULL;
     END IF;
   END IF;
@@ -48,7 +49,7 @@ BEGIN
            CASE WHEN pg_catalog.int4ge(announced, 100)
                 THEN pg_catalog.int8um(
                        pg_catalog.int8shl(
-                         1, pg_catalog.int4mi(pg_catalog.length(pg_catalog.ltrim(announced::bit(31)::text, '0')), 2)))
+                         1, pg_catalog.int4mi(pg_catalog.length(pg_catalog.ltrim(announced::bit(31)::pg_catalog.text, '0')), 2)))
                 ELSE -1 END))) IS NULL THEN
     NULL;
   END IF;

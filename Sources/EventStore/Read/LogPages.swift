@@ -83,7 +83,7 @@ final class LogPages: EventPageSource {
     guard isFiltered, let bound, bound > lastSeen else { return Position(lastSeen) }
     let lease = try await log.pool.lease()
     // See `start`: the bound may be from before a crash.
-    guard !isBehindProxy, lease.connection.serial <= newestConnection else { return Position(lastSeen) }
+    guard lease.connection.serial <= newestConnection else { return Position(lastSeen) }
     defer { withExtendedLifetime(lease) {} }
     let rows = try await lease.connection.execute(log.queries.settledPosition, Parameters(bound))
     // Of what is before it nothing need ever be looked at again.
