@@ -196,14 +196,9 @@ struct StoreOptions: ParsableArguments {
       throw CommandFailure(.encryption, "masterKeyCommand", "EVENTSTORE_MASTER_KEY_COMMAND failed: \(error)")
     }
     guard result.terminationStatus.isSuccess else {
-      let status =
-        switch result.terminationStatus {
-        case .exited(let code): "exit code \(code)"
-        case .signaled(let signal): "ended by signal \(signal)"
-        }
       throw CommandFailure(
         .encryption, "masterKeyCommand",
-        "EVENTSTORE_MASTER_KEY_COMMAND failed (\(status)): run it by hand to see why")
+        "EVENTSTORE_MASTER_KEY_COMMAND failed (\(result.terminationStatus.words)): run it by hand to see why")
     }
     return try Keyring(text: result.standardOutput, source: "EVENTSTORE_MASTER_KEY_COMMAND")
   }

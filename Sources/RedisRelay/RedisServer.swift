@@ -48,6 +48,17 @@
     }
   }
 
+  extension RedisServer: CustomStringConvertible, CustomDebugStringConvertible {
+    /// Without the user and the password.
+    public var description: String {
+      switch address {
+      case .tcp(let host, let port): "redis://\(host):\(port)/\(database)"
+      case .unix(let path): "unix://\(path)?db=\(database)"
+      }
+    }
+    public var debugDescription: String { description }
+  }
+
   /// It is no address of a Redis server.
   public struct InvalidRedisServer: Error, Sendable, Hashable, CustomStringConvertible {
     /// Nothing of the URL is in it, which may hold a password.

@@ -41,6 +41,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.append_placed TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.stream_ids TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.register_master_key TO %I', store, writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I.keep_data_key TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.save_snapshot TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.delete_snapshots TO %I', store, writer);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %I.engaged_projections TO %I', store, writer);

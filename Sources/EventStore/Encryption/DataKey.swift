@@ -15,9 +15,9 @@ package final class DataKey: Sendable {
   /// A new key for a subject. Nothing can be opened with it again unless it is kept: see ``wrapped(by:)``.
   ///
   /// Traps where AES-256-GCM is unavailable: whoever has a master key has passed that check.
-  package static func generate(subject: String) -> DataKey {
+  package static func generate(subject: String, id: UUID = .v7()) -> DataKey {
     CryptoLibrary.requireStarted()
-    return DataKey(id: .v7(), subject: subject, key: SecretKey.random())
+    return DataKey(id: id, subject: subject, key: SecretKey.random())
   }
 
   /// Opens a key that the store kept.

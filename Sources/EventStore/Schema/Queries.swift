@@ -27,6 +27,7 @@ final class Queries: Sendable {
   let grownStreams: Statement
   let settledPosition: Statement
   let eventsAt: Statement
+  let keepDataKey: Statement
   let tailKinds: Statement
   /// What appenders notify and readers listen to.
   let channel: String
@@ -57,6 +58,7 @@ final class Queries: Sendable {
     grownStreams = statement(SQL.`queries/grown_streams`)
     settledPosition = statement(SQL.`queries/settled_position`)
     eventsAt = statement(SQL.`queries/events_at`)
+    keepDataKey = statement(SQL.`queries/keep_data_key`)
     tailKinds = statement(SQL.`queries/tail_kinds`)
     channel = "\(schema.name)_appended"
   }

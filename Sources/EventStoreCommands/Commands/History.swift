@@ -43,9 +43,14 @@ struct History: AsyncParsableCommand {
       let printer = HistoryPrinter(json: store.json, who: who)
       let replay = CommandEnvironment.replay(of: name.category, in: log)
       var last = (version: first - 1, position: Position.start)
-      try await replay.steps(of: name, from: first, at: .latest) { step in
-        printer.print(step)
-        last = (step.event.version, step.event.position)
+      do {
+        try await replay.steps(of: name, from: first, at: .latest) { step in
+          printer.print(step)
+          last = (step.event.version, step.event.position)
+        }
+      } catch AggregateError.versionNotReached(let stream, asked: first - 1, let last) {
+        // The state before it was asked for.
+        throw AggregateError.versionNotReached(stream, asked: first, last: last)
       }
       printer.flush()
       guard follow else { return try StandardOutput.checkArrival() }

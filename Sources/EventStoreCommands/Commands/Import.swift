@@ -105,6 +105,7 @@ struct Import: AsyncParsableCommand {
     let bar = store.progressBar("import", total: rows.totalSize, unit: .bytes)
     let (progress, bad): (BulkAppend.Progress, Int)
     do {
+      if stream != nil { rows.identify(by: try await ContentIDs.ofStore(log)) }
       (progress, bad) = try await load(&rows, log, bar)
       await log.close()
     } catch {

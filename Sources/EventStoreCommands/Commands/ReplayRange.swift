@@ -210,7 +210,7 @@ private struct CommandSink: ReplaySink {
       let first = events.first.map { "\($0.position)" } ?? ""
       throw CommandFailure(
         .failed, "execFailed",
-        "the command failed (\(result.terminationStatus)) on \(events.count) events from position \(first)")
+        "the command failed (\(result.terminationStatus.words)) on \(events.count) events from position \(first)")
     }
   }
 }

@@ -34,6 +34,8 @@ struct CSVRows: ImportRows, ~Copyable {
     identity = RowIdentity(source: mapping.source)
   }
 
+  mutating func identify(by ids: ContentIDs) { identity.ids = ids }
+
   var line: Int { reader.lineNumber }
   var bytesConsumed: Int { reader.bytesConsumed }
   var totalSize: Int? { reader.totalSize }

@@ -15,6 +15,9 @@ struct ExportedRows: ImportRows, ~Copyable {
 
   init(path: String) throws { reader = try LineReader(path: path) }
 
+  /// They have ids.
+  mutating func identify(by ids: ContentIDs) {}
+
   var line: Int { reader.lineNumber }
   var bytesConsumed: Int { reader.bytesConsumed }
   var totalSize: Int? { reader.totalSize }

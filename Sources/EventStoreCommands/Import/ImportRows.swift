@@ -11,6 +11,8 @@ struct ImportRow {
 
 /// The rows of a file, in order.
 protocol ImportRows: ~Copyable {
+  /// To be called once, before the first row: what makes the ids of rows that have none.
+  mutating func identify(by ids: ContentIDs)
   /// The next row's event; `nil` at the end.
   ///
   /// - Throws: ``RowProblem``.
@@ -54,6 +56,7 @@ struct RowProblem: Error, CustomStringConvertible {
 ///
 /// Keeps a number of 64 bits for each row in memory.
 struct RowIdentity {
+  var ids: ContentIDs?
   private let sourceSize: Int
   /// The source's name, then the current row.
   private var buffer: [UInt8]
@@ -62,7 +65,7 @@ struct RowIdentity {
   private var repeats: [UInt64: UInt64] = [:]
 
   init(source: String) {
-    buffer = Array("eventstore import 2".utf8) + Array(source.utf8) + [0]
+    buffer = Array("eventstore import 3".utf8) + Array(source.utf8) + [0]
     sourceSize = buffer.count
   }
 
@@ -74,14 +77,15 @@ struct RowIdentity {
 
   /// The id of the row that was added; the next one begins.
   mutating func next() -> UUID {
+    guard let ids else { preconditionFailure("rows are read before anything makes their ids") }
     defer { buffer.removeSubrange(sourceSize...) }
-    let id = UUID.v8(digestOf: buffer)
+    let id = ids.id(of: buffer)
     let digest = withUnsafeBytes(of: id.uuid) { $0.loadUnaligned(as: UInt64.self) }
     if seen.insert(digest).inserted { return id }
     let count = repeats[digest, default: 0] + 1
     repeats[digest] = count
     withUnsafeBytes(of: count.bigEndian) { buffer.append(contentsOf: $0) }
-    return .v8(digestOf: buffer)
+    return ids.id(of: buffer)
   }
 }
 

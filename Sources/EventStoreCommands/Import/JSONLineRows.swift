@@ -29,6 +29,8 @@ struct JSONLineRows: ImportRows, ~Copyable {
     identity = RowIdentity(source: mapping.source)
   }
 
+  mutating func identify(by ids: ContentIDs) { identity.ids = ids }
+
   var line: Int { reader.lineNumber }
   var bytesConsumed: Int { reader.bytesConsumed }
   var totalSize: Int? { reader.totalSize }

@@ -106,6 +106,29 @@ extension CommandLineTests {
       #expect(seen.count == Self.rows)
     }
 
+    @Test("ids of rows are a store's own: they tell nobody else what a row says; and the same each time", .database)
+    func idsAreKeyed() async throws {
+      let esctl = try EsctlRunner(TestDatabase.required)
+      defer { esctl.remove() }
+      try "n,amount\n1,10\n2,20\n2,20\n".write(
+        to: esctl.folder.appendingPathComponent("rows.csv"), atomically: true, encoding: .utf8)
+      try "{\"n\":1}\n{\"n\":1}\n".write(
+        to: esctl.folder.appendingPathComponent("rows.jsonl"), atomically: true, encoding: .utf8)
+      var ids: [String] = []
+      for schema in ["one", "two"] {
+        #expect(try await esctl("migrate", "--schema", schema).status == 0)
+        for (file, rows) in [("rows.csv", 3), ("rows.jsonl", 2)] {
+          for added in [rows, 0] {
+            let output = try await esctl(
+              "import", file, "--stream", "a-{n}", "--type", "t", "--schema", schema, "--json")
+            #expect(try output.lines.first?["added"] as? Int == added, "\(output)")
+          }
+        }
+        ids += try await esctl("log", "--schema", schema, "--json").lines.compactMap { $0["id"] as? String }
+      }
+      #expect(ids.count == 10 && Set(ids).count == 10)
+    }
+
     @Test("an exported event that would get another version stops the import there, or is left out", .database)
     func anotherVersion() async throws {
       let esctl = try EsctlRunner(TestDatabase.required)

@@ -155,7 +155,7 @@ private struct ConsumingCommand: Sendable {
     case .exited(77): return .stop(reason: "the command ended with exit code 77")
     case .exited(99): return .skip
     case .exited(let code): return .retry(reason: "the command ended with exit code \(code)")
-    default: return .retry(reason: "the command was ended: \(result.terminationStatus)")
+    default: return .retry(reason: "the command: \(result.terminationStatus.words)")
     }
   }
 }
