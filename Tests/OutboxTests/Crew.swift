@@ -34,14 +34,17 @@ final class Crew {
     workers.append((process, members))
   }
 
-  /// Kills one after the other and starts it again, until all is done.
+  /// Kills one after the other and starts it again, until all is done. Each lives a little longer than the one before: on a
+  /// machine that is busy enough, none would ever come to do anything.
   func kill(every pause: Duration, until isDone: () async throws -> Bool) async throws {
     let deadline = ContinuousClock.now + .seconds(300)
+    var pause = pause
     var nextKill = ContinuousClock.now + pause
     while try await !isDone() || deaths.count < 2 {
       guard ContinuousClock.now < deadline else { throw NotInTime("not within 300 s") }
       try await Task.sleep(for: .milliseconds(20))
       guard ContinuousClock.now >= nextKill else { continue }
+      pause = pause * 1.05
       nextKill = .now + pause
       let worker = workers.remove(at: 0)
       kill(worker.process)
