@@ -21,11 +21,16 @@ public final class PendingResult: Sendable {
   /// there it is returned. A statement sent behind it may be hit if this one ends at the same moment.
   @discardableResult
   public func rows() async throws(PostgreSQLError) -> Rows {
-    try await withTaskCancellationHandler {
+    try await cancellableOutcome().get()
+  }
+
+  /// As ``rows()``.
+  package func cancellableOutcome() async -> Result<Rows, PostgreSQLError> {
+    await withTaskCancellationHandler {
       await outcome()
     } onCancel: {
       connection.cancel(self)
-    }.get()
+    }
   }
 
   /// As ``rows()``, for a statement that is answered at once and that its caller can do nothing without: one who is

@@ -13,20 +13,19 @@ struct AppendCall {
   private let queries: Queries
   let requests: [AppendRequest]
   private let kind: Kind
-  private let timeout: Duration?
+  private let limits: CallLimits
   private let pending: PendingResult
 
   /// Sends it.
   ///
   /// - Parameters:
   ///   - mayBePlaced: `false`: what this process has seen of the streams is not to be relied on.
-  ///   - timeout: `nil`: the connection's.
   ///   - inTransaction: Whether the connection is in a transaction, which a conflict must not end.
   init(
-    _ requests: [AppendRequest], mayBePlaced: Bool = true, timeout: Duration? = nil, inTransaction: Bool = false,
+    _ requests: [AppendRequest], mayBePlaced: Bool = true, _ limits: CallLimits = .none, inTransaction: Bool = false,
     on connection: Connection, _ queries: Queries
   ) {
-    self.timeout = timeout
+    self.limits = limits
     self.connection = connection
     self.queries = queries
     self.requests = requests
@@ -35,11 +34,11 @@ struct AppendCall {
       let appends = requests.count == 1 ? requests[0].parts : requests.flatMap(\.parts)
       let call = PlacedCall(appends, inTransaction: inTransaction)
       kind = .placed(call)
-      pending = call.send(on: connection, queries, timeout: timeout)
+      pending = call.send(on: connection, queries, limits)
     } else {
       let call = CheckedCall(requests)
       kind = .checked(call)
-      pending = call.send(on: connection, queries, timeout: timeout)
+      pending = call.send(on: connection, queries, limits)
     }
   }
 
@@ -59,7 +58,7 @@ struct AppendCall {
   ///
   /// - Parameter limit: How long to wait on the calling thread first.
   func verdicts(waitingFor limit: Duration = .zero) async -> Result<[Verdict], PostgreSQLError> {
-    let outcome = await pending.outcome(waitingFor: limit)
+    let outcome = limits.isCancellable ? await pending.cancellableOutcome() : await pending.outcome(waitingFor: limit)
     switch kind {
     case .checked(let call): return outcome.map(call.verdicts)
     case .placed(let call):
@@ -71,7 +70,7 @@ struct AppendCall {
       case .failure(let error): if !call.isConflict(error) { return .failure(error) }
       }
       // Others have written, or it was done before: for which, this says.
-      let checked = await AppendCall(requests, mayBePlaced: false, timeout: timeout, on: connection, queries).verdicts(
+      let checked = await AppendCall(requests, mayBePlaced: false, limits, on: connection, queries).verdicts(
         waitingFor: limit)
       if let unconfirmed, case .success(let verdicts) = checked, verdicts.allSatisfy(\.isDuplicate) {
         // It may be what is there.

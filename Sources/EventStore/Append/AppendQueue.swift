@@ -166,14 +166,16 @@ struct AppendQueue {
 
   /// Frees the lane and the streams of a batch, whose callers are to be told now.
   ///
-  /// - Parameter duration: How long it took.
+  /// - Parameters:
+  ///   - duration: How long it took.
+  ///   - held: Those of its requests that go on by themselves: they keep their streams until ``release(_:)``.
   /// - Returns: How long the lane is to wait, at most, for callers to come back; then ``endGathering(of:)`` frees it. `nil`:
   ///   it is free.
-  mutating func finish(_ batch: Batch, after duration: Duration) -> Duration? {
+  mutating func finish(_ batch: Batch, after duration: Duration, except held: [AppendRequest] = []) -> Duration? {
     let told = batch.events
-    for request in batch.requests {
-      for part in request.parts { streamsInFlight.remove(part.streamKey) }
-    }
+    // One stream may be in several.
+    for request in batch.requests { release(request) }
+    for request in held { for part in request.parts { streamsInFlight.insert(part.streamKey) } }
     if overdueLanes.remove(batch.lane) == nil { eventsInFlight -= told }
     // With others under way the lane waits for enough anyway. Who is alone drives no lane that could wait.
     if eventsInFlight == 0, gathering == nil, !batch.isAlone {
@@ -185,6 +187,11 @@ struct AppendQueue {
     }
     freeLanes.append(batch.lane)
     return nil
+  }
+
+  /// Frees the streams of a request.
+  mutating func release(_ request: AppendRequest) {
+    for part in request.parts { streamsInFlight.remove(part.streamKey) }
   }
 
   private static let longestGathering = Duration.milliseconds(1)

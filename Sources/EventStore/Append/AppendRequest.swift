@@ -21,6 +21,14 @@ final class AppendRequest: Sendable {
   let byteCount: Int
   private let state = Mutex(State.open)
 
+  private enum Cancellation {
+    case none
+    case handler(@Sendable () -> Void)
+    case requested
+  }
+
+  private let cancellation = Mutex(Cancellation.none)
+
   init(_ parts: [SealedAppend], of appends: [StreamAppend] = [], upTo newestConnection: UInt64 = .max) {
     self.parts = parts
     self.appends = appends
@@ -42,6 +50,27 @@ final class AppendRequest: Sendable {
       }
       if let outcome { continuation.resume(returning: outcome) }
     }
+  }
+
+  /// Its caller no longer wants it.
+  func cancel() {
+    let handler = cancellation.withLock { cancellation -> (@Sendable () -> Void)? in
+      defer { cancellation = .requested }
+      if case .handler(let handler) = cancellation { return handler }
+      return nil
+    }
+    handler?()
+  }
+
+  /// Calls `handler` when its caller no longer wants it; at once where that is so already. It takes the place of the one
+  /// before it.
+  func whenCancelled(_ handler: @escaping @Sendable () -> Void) {
+    let isRequested = cancellation.withLock { cancellation in
+      if case .requested = cancellation { return true }
+      cancellation = .handler(handler)
+      return false
+    }
+    if isRequested { handler() }
   }
 
   func settle(_ outcome: Outcome) {

@@ -9,10 +9,13 @@ internal import Synchronization
 /// A caller who is alone appends on its own thread, and pays for no hop. Else a task on the lane's own thread drives the
 /// lane for as long as something waits.
 final class Appender: Sendable {
-  private let pool: ConnectionPool
+  let pool: ConnectionPool
   private let queries: Queries
-  private let queue: Mutex<AppendQueue>
+  let queue: Mutex<AppendQueue>
   private let lanes: [Lane]
+  let held: Mutex<HeldAppends>
+  /// Of what goes on lanes.
+  private let limits: CallLimits
   /// How long a batch is tried again when the server is away, before its callers are told.
   private let patience: Duration
   private let sealer: Sealer
@@ -31,12 +34,18 @@ final class Appender: Sendable {
     self.logger = logger
     queue = Mutex(AppendQueue(limits))
     lanes = (0..<max(1, limits.lanes)).map { _ in Lane() }
+    let configuration = pool.configuration
+    let aside = HeldAppends(most: max(0, (configuration.maximumConnections - lanes.count + 1) / 2))
+    self.limits =
+      aside.isImpossible
+      ? .none : CallLimits(lockTimeout: min(Self.lockTimeout, configuration.statementTimeout / 4))
+    held = Mutex(aside)
   }
 
   /// Appends; returns when the server has committed or refused.
   ///
-  /// Cancellation takes an append that still waits out of the queue. One that was sent is waited for: it carries the
-  /// work of others too, and its outcome is moments away.
+  /// Cancellation takes an append that still waits out of the queue, or ends it where it waits for somebody's transaction.
+  /// Others that were sent are waited for: they carry the work of others too, and their outcome is moments away.
   func append(_ request: AppendRequest) async -> AppendRequest.Outcome {
     if Task.isCancelled { return .failure(.cancelled) }
     let taken = queue.withLock { queue -> (Int?, [AppendQueue.Batch])? in
@@ -49,14 +58,14 @@ final class Appender: Sendable {
       handOver(batches, to: gathered)
     } else if let batch = batches.first, batch.isAlone {
       // The only one: nobody is alone while another append waits.
-      return await runAlone(batch)
+      if let outcome = await runAlone(batch) { return outcome }
     } else {
       for batch in batches { drive(departure(of: batch)) }
     }
     return await withTaskCancellationHandler {
       await request.outcome()
     } onCancel: {
-      if queue.withLock({ $0.withdraw(request) }) { request.settle(.failure(.cancelled)) }
+      if queue.withLock({ $0.withdraw(request) }) { request.settle(.failure(.cancelled)) } else { request.cancel() }
     }
   }
 
@@ -67,34 +76,40 @@ final class Appender: Sendable {
   private static let waitOfLane = Duration.milliseconds(100)
 
   /// Appends on the caller's own thread.
-  private func runAlone(_ batch: AppendQueue.Batch) async -> AppendRequest.Outcome {
+  ///
+  /// - Returns: `nil` where it goes on aside.
+  private func runAlone(_ batch: AppendQueue.Batch) async -> AppendRequest.Outcome? {
     let departure = departure(of: batch)
     let outcome = await outcomes(of: departure, waitingFor: Self.waitOfLoneCaller)[0]
     let duration = departure.time.duration(to: .now)
     let following = queue.withLock { queue in
       if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
       // No pause: there is nobody else to come back.
-      _ = queue.finish(batch, after: duration)
+      _ = queue.finish(batch, after: duration, except: outcome == nil ? batch.requests : [])
       return Self.takeBatches(&queue)
     }
     for next in following { drive(self.departure(of: next)) }
     lanes[batch.lane].end()
+    if outcome == nil { setAside(batch.requests) }
     return outcome
   }
 
   /// Drives a lane until nothing waits for it.
-  private func drive(_ first: Departure) {
+  func drive(_ first: Departure) {
     let lane = first.batch.lane
     Task(executorPreference: lanes[lane].thread) {
       var next: Departure? = first
       while let departure = next {
         let outcomes = await self.outcomes(of: departure, waitingFor: Self.waitOfLane)
         let duration = departure.time.duration(to: .now)
+        let requests = departure.batch.requests
+        let held = zip(requests, outcomes).filter { $1 == nil }.map(\.0)
         // Before they are told: a caller who is alone is to find the lane free.
         let (pause, following) = self.queue.withLock { queue in
-          (queue.finish(departure.batch, after: duration), Self.takeBatches(&queue))
+          (queue.finish(departure.batch, after: duration, except: held), Self.takeBatches(&queue))
         }
-        for (request, outcome) in zip(departure.batch.requests, outcomes) { request.settle(outcome) }
+        for (request, outcome) in zip(requests, outcomes) { if let outcome { request.settle(outcome) } }
+        self.setAside(held)
         next = if let pause { self.gather(on: lane, for: pause) } else { self.depart(following, from: lane) }
         self.lanes[lane].end()
       }
@@ -108,7 +123,7 @@ final class Appender: Sendable {
     return batches.first { $0.lane == lane }.map(departure)
   }
 
-  private func departure(of batch: AppendQueue.Batch) -> Departure {
+  func departure(of batch: AppendQueue.Batch) -> Departure {
     lanes[batch.lane].begin()
     return Departure(batch)
   }
@@ -128,17 +143,17 @@ final class Appender: Sendable {
   /// wakes meanwhile.
   private func handOver(_ batches: [AppendQueue.Batch], to lane: Int) {
     var departure = depart(batches, from: lane)
-    if let batch = departure?.batch { departure?.call = callAtOnce(batch.requests, on: lanes[lane]) }
+    if let batch = departure?.batch { departure?.call = callAtOnce(batch.requests, limits, on: lanes[lane]) }
     lanes[lane].hand(departure)
   }
 
-  /// The outcome of each request of a batch.
+  /// The outcome of each request of a batch; `nil` where it is to go on aside.
   ///
   /// - Parameter limit: How long to wait on the calling thread, and others for this batch.
-  private func outcomes(of departure: Departure, waitingFor limit: Duration) async -> [AppendRequest.Outcome] {
+  private func outcomes(of departure: Departure, waitingFor limit: Duration) async -> [AppendRequest.Outcome?] {
     let batch = departure.batch
     let lane = lanes[batch.lane]
-    let call = departure.call ?? callAtOnce(batch.requests, on: lane)
+    let call = departure.call ?? callAtOnce(batch.requests, limits, on: lane)
     if let call, let verdicts = call.verdicts(within: limit, onInput: { Self.wakeThreads(for: batch) }) {
       return told(verdicts, of: call)
     }
@@ -147,7 +162,7 @@ final class Appender: Sendable {
       return Self.takeBatches(&queue)
     }
     for other in others { drive(self.departure(of: other)) }
-    return await run(batch.requests, on: lane, waitingFor: limit, call)
+    return await run(batch.requests, on: lane, waitingFor: limit, limits, call)
   }
 
   /// Wakes the threads that callers run on, while what these are to be told is read: they have slept since the callers'
@@ -159,45 +174,50 @@ final class Appender: Sendable {
   }
 
   /// What can go now that a batch is done. Both its lane and its streams are free again, so it may be several.
-  private static func takeBatches(_ queue: inout AppendQueue) -> [AppendQueue.Batch] {
+  static func takeBatches(_ queue: inout AppendQueue) -> [AppendQueue.Batch] {
     var batches: [AppendQueue.Batch] = []
     while let batch = queue.takeBatch() { batches.append(batch) }
     return batches
   }
 
-  /// The outcome of each request.
+  /// The outcome of each request; `nil` where a lock that it needs is held for longer than the limits say.
   ///
-  /// - Parameters:
-  ///   - timeout: Of each call; `nil`: the connection's.
-  ///   - call: Their call, where it is under way.
-  private func run(
-    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, timeout: Duration? = nil,
+  /// - Parameter call: Their call, where it is under way.
+  func run(
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ limits: CallLimits,
     _ call: AppendCall? = nil
-  ) async -> [AppendRequest.Outcome] {
-    switch await attempt(requests, on: lane, waitingFor: limit, timeout: timeout, call) {
-    case .success((let verdicts, let call)): return told(verdicts, of: call)
-    case .failure(.database(let error)) where requests.count > 1 && (error.code == .server || error.code == .timeout):
-      // Something about one of them; alone, it fails alone.
-      let isTimeout = error.code == .timeout
-      var outcomes: [AppendRequest.Outcome] = []
-      var timeouts = 0
-      for request in requests {
-        // What was waited for all that time, a lock most probably, is not waited for so long again.
-        guard timeouts < Self.mostTimeoutsOfOneBatch else {
-          outcomes.append(.failure(.database(error)))
-          continue
+  ) async -> [AppendRequest.Outcome?] {
+    var outcomes = [AppendRequest.Outcome?](repeating: nil, count: requests.count)
+    var call = call
+    var limits = limits
+    var heldStreams: Set<Int> = []
+    /// The last one goes next.
+    var parts = [Array(requests.indices)]
+    while var part = parts.popLast() {
+      // Appends to one stream keep their order.
+      part.removeAll { requests[$0].parts.contains { heldStreams.contains($0.streamKey) } }
+      guard let first = part.first else { continue }
+      let tried = await attempt(part.map { requests[$0] }, on: lane, waitingFor: limit, limits, call)
+      call = nil
+      switch tried {
+      case .success((let verdicts, let call)):
+        for (index, outcome) in zip(part, told(verdicts, of: call)) { outcomes[index] = outcome }
+      case .failure(.database(let error)) where limits.lockTimeout != nil && error.isLockTimeout:
+        // Which of them it is, is not said.
+        limits.lockTimeout = Self.lockTimeoutOfPart
+        if part.count > 1 {
+          parts += [Array(part[(part.count / 2)...]), Array(part[..<(part.count / 2)])]
+        } else {
+          heldStreams.formUnion(requests[first].parts.map(\.streamKey))
         }
-        outcomes += await run(
-          [request], on: lane, waitingFor: limit, timeout: isTimeout ? Self.timeoutAfterTimeout : nil)
-        if isTimeout, case .failure(.database(let error))? = outcomes.last, error.code == .timeout { timeouts += 1 }
+      case .failure(.database(let error)) where part.count > 1 && error.code == .server:
+        // Something about one of them; alone, it fails alone.
+        parts += part.reversed().map { [$0] }
+      case .failure(let error): for index in part { outcomes[index] = .failure(error) }
       }
-      return outcomes
-    case .failure(let error): return requests.map { _ in .failure(error) }
     }
+    return outcomes
   }
-
-  private static let timeoutAfterTimeout = Duration.seconds(1)
-  private static let mostTimeoutsOfOneBatch = 8
 
   /// The outcome of each request, after those have been told who are to know: for the next batch of the same streams, too.
   private func told(_ verdicts: [Verdict], of call: AppendCall) -> [AppendRequest.Outcome] {
@@ -216,20 +236,21 @@ final class Appender: Sendable {
 
   /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.
   private func attempt(
-    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, timeout: Duration?, _ call: AppendCall?
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ limits: CallLimits, _ call: AppendCall?
   ) async -> Result<([Verdict], AppendCall), AppendError> {
     // Of the first failure: a server that falls silent is found out only by the statement's time-out.
     var start: ContinuousClock.Instant?
     var pause = Duration.milliseconds(20)
     var sent = call
     var wasSent = false
+    var limits = limits
     while true {
       let error: PostgreSQLError
       let next: Result<AppendCall, AppendError> =
         if let sent {
           .success(sent)
         } else {
-          await self.call(requests, mayBePlaced: !wasSent, timeout: timeout, on: lane)
+          await self.call(requests, mayBePlaced: !wasSent, limits, on: lane)
         }
       switch next {
       case .success(let call):
@@ -238,7 +259,11 @@ final class Appender: Sendable {
         case .success(let verdicts): return .success((verdicts, call))
         case .failure(let failure):
           error = failure
-          if failure.isOutcomeUnknown { wasSent = true }
+          if failure.isOutcomeUnknown {
+            wasSent = true
+            // What came of it is found out here, however long that takes.
+            limits.lockTimeout = nil
+          }
         }
       case .failure(.unavailable(let failure)), .failure(.database(let failure)): error = failure
       case .failure(let failure): return .failure(failure)
@@ -247,8 +272,10 @@ final class Appender: Sendable {
       let isRetryable = error.isUnavailable || error.sqlState == "40001" || error.sqlState == "40P01"
       let began = start ?? .now
       start = began
-      guard isRetryable, began.duration(to: .now) + pause < patience else {
+      let isGivenUp = limits.isCancellable && Task.isCancelled
+      guard isRetryable, !isGivenUp, began.duration(to: .now) + pause < patience else {
         if wasSent { return .failure(.outcomeUnknown(error)) }
+        if error.code == .cancelled { return .failure(.cancelled) }
         return .failure(error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error))
       }
       logger.warning("An append is tried again", metadata: ["error": "\(error)", "in": "\(pause)"])
@@ -260,24 +287,24 @@ final class Appender: Sendable {
 
   /// Their call, sent where the lane has a connection, and they are sealed for it.
   private func callAtOnce(
-    _ requests: [AppendRequest], mayBePlaced: Bool = true, timeout: Duration? = nil, on lane: Lane
+    _ requests: [AppendRequest], mayBePlaced: Bool = true, _ limits: CallLimits, on lane: Lane
   ) -> AppendCall? {
     guard let connection = lane.connection, requests.allSatisfy({ $0.newestConnection >= connection.serial }) else {
       return nil
     }
-    return AppendCall(requests, mayBePlaced: mayBePlaced, timeout: timeout, on: connection, queries)
+    return AppendCall(requests, mayBePlaced: mayBePlaced, limits, on: connection, queries)
   }
 
   private func call(
-    _ requests: [AppendRequest], mayBePlaced: Bool, timeout: Duration?, on lane: Lane
+    _ requests: [AppendRequest], mayBePlaced: Bool, _ limits: CallLimits, on lane: Lane
   ) async -> Result<AppendCall, AppendError> {
-    if let call = callAtOnce(requests, mayBePlaced: mayBePlaced, timeout: timeout, on: lane) { return .success(call) }
+    if let call = callAtOnce(requests, mayBePlaced: mayBePlaced, limits, on: lane) { return .success(call) }
     // In a task of its own, which the leader's cancellation does not reach.
     return await Task { () -> Result<AppendCall, AppendError> in
       do throws(AppendError) {
         let connection = try await connection(of: lane)
         let sealed = try await sealer.sealed(requests, for: connection)
-        return .success(AppendCall(sealed, mayBePlaced: mayBePlaced, timeout: timeout, on: connection, queries))
+        return .success(AppendCall(sealed, mayBePlaced: mayBePlaced, limits, on: connection, queries))
       } catch {
         return .failure(error)
       }

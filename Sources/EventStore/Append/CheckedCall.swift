@@ -44,11 +44,11 @@ struct CheckedCall {
     self.parts = parts
   }
 
-  func send(on connection: Connection, _ queries: Queries, timeout: Duration? = nil) -> PendingResult {
-    connection.send(queries.append, parameters, timeout: timeout)
+  func send(on connection: Connection, _ queries: Queries, _ limits: CallLimits = .none) -> PendingResult {
+    connection.send(queries.append, parameters(limits), timeout: limits.timeout)
   }
 
-  private var parameters: Parameters {
+  private func parameters(_ limits: CallLimits) -> Parameters {
     let grouped = requests.contains { $0.parts.count > 1 }
     let named = parts.contains { $0.append.streamID == 0 }
     var columns = EventColumns(
@@ -112,6 +112,7 @@ struct CheckedCall {
     columns.add(to: &parameters)
     parameters.append(keyOf, unless: keyOf.count == 0)
     keys.add(to: &parameters)
+    limits.addLockTimeout(to: &parameters)
     return parameters
   }
 

@@ -62,17 +62,18 @@ struct PlacedCall {
     isSingle = false
   }
 
-  func send(on connection: Connection, _ queries: Queries, timeout: Duration? = nil) -> PendingResult {
+  func send(on connection: Connection, _ queries: Queries, _ limits: CallLimits = .none) -> PendingResult {
     if isSingle {
-      return connection.send(queries.appendEvent, single(appends[0], appends[0].events[0]), timeout: timeout)
+      let parameters = single(appends[0], appends[0].events[0], limits)
+      return connection.send(queries.appendEvent, parameters, timeout: limits.timeout)
     }
-    return connection.send(queries.appendPlaced, parameters, timeout: timeout)
+    return connection.send(queries.appendPlaced, parameters(limits), timeout: limits.timeout)
   }
 
   /// Whether a failure of the call says that someone was there before, so that nothing was appended.
   func isConflict(_ error: PostgreSQLError) -> Bool { isSingle && error.sqlState == "23505" }
 
-  private func single(_ append: SealedAppend, _ event: SealedEvent) -> Parameters {
+  private func single(_ append: SealedAppend, _ event: SealedEvent, _ limits: CallLimits) -> Parameters {
     var parameters = Parameters(reservingBytes: append.byteCount + 64)
     parameters.append(append.streamID)
     parameters.append(previousVersions[0] + 1)
@@ -87,10 +88,11 @@ struct PlacedCall {
     }
     event.metadata.isEmpty ? parameters.appendNull(TypeOID.bytea) : parameters.append(Bytea(event.metadata))
     parameters.append(Bytea(event.envelope))
+    limits.addLockTimeout(to: &parameters)
     return parameters
   }
 
-  private var parameters: Parameters {
+  private func parameters(_ limits: CallLimits) -> Parameters {
     var columns = EventColumns(
       events: appends.reduce(0) { $0 + $1.events.count }, bytes: appends.reduce(0) { $0 + $1.byteCount })
     var streamIDs = BinaryArray(of: TypeOID.int8, reservingBytes: 12 * columns.capacity)
@@ -129,6 +131,7 @@ struct PlacedCall {
     parameters.append(names, unless: names.count == 0)
     parameters.append(nameOf, unless: names.count == 0)
     keys.add(to: &parameters)
+    limits.addLockTimeout(to: &parameters)
     return parameters
   }
 

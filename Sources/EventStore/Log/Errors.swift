@@ -22,7 +22,7 @@ public enum AppendError: Error, Sendable {
   case database(PostgreSQLError)
   /// An inline projection could not be applied: rolled back, nothing was written.
   case projection(name: String, problem: String)
-  /// The task was cancelled before the append was sent: nothing was written.
+  /// The task was cancelled before the append was sent, or while it waited for somebody's transaction: nothing was written.
   case cancelled
 }
 
@@ -70,7 +70,7 @@ extension AppendError: CustomStringConvertible {
         + "was written"
     case .database(let error): "the database refused the append: \(error); nothing was written"
     case .projection(let name, let problem): "inline projection \(name): \(problem); nothing was written"
-    case .cancelled: "the append was cancelled before it was sent; nothing was written"
+    case .cancelled: "the append was cancelled; nothing was written"
     }
   }
 }

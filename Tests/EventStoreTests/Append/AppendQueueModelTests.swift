@@ -16,6 +16,8 @@ struct AppendQueueModelTests {
     /// What was put in and has not come out.
     var expected: [AppendRequest] = []
     var inFlight: [AppendQueue.Batch] = []
+    /// Requests that go on without their lane.
+    var held: [AppendRequest] = []
     /// The lanes of those that take long.
     var overdue: Set<Int> = []
     /// The lane that waits for callers.
@@ -28,7 +30,7 @@ struct AppendQueueModelTests {
       #expect(inFlight.allSatisfy { $0.lane != batch.lane } && inFlight.count < limits.lanes)
       #expect(gathering == nil)
       let streams = batch.requests.flatMap(\.parts).map(\.stream)
-      for other in inFlight.flatMap(\.requests).flatMap(\.parts) { #expect(!streams.contains(other.stream)) }
+      for other in (inFlight.flatMap(\.requests) + held).flatMap(\.parts) { #expect(!streams.contains(other.stream)) }
       if batch.requests.count > 1 {
         #expect(batch.requests.reduce(0) { $0 + $1.eventCount } <= limits.events)
         #expect(batch.requests.reduce(0) { $0 + $1.byteCount } <= limits.bytes)
@@ -76,6 +78,7 @@ struct AppendQueueModelTests {
           check(batch)
           inFlight.append(batch)
         }
+      case 9 where !held.isEmpty && Bool.random(using: &numbers): endHeld()
       case 8 where gathering != nil:
         let waited = gathering.map { queue.endGathering(of: $0) }
         #expect(waited == true)
@@ -89,11 +92,25 @@ struct AppendQueueModelTests {
 
     func finish(_ batch: AppendQueue.Batch) {
       overdue.remove(batch.lane)
-      if let pause = queue.finish(batch, after: .milliseconds(20)) {
+      // Of a stream all or none.
+      let streams = batch.requests.flatMap(\.parts).map(\.stream).filter { _ in
+        Int.random(in: 0..<8, using: &numbers) == 0
+      }
+      let setAside = batch.requests.filter { $0.parts.contains { streams.contains($0.stream) } }
+      held += setAside
+      if let pause = queue.finish(batch, after: .milliseconds(20), except: setAside) {
         #expect(pause == .milliseconds(1) && gathering == nil && inFlight.allSatisfy { overdue.contains($0.lane) })
         gathering = batch.lane
       }
-      done += batch.requests.count
+      done += batch.requests.count - setAside.count
+    }
+
+    func endHeld() {
+      let stream = held[Int.random(in: 0..<held.count, using: &numbers)].parts[0].stream
+      let ended = held.filter { $0.parts.contains { $0.stream == stream } }
+      held.removeAll { request in ended.contains { $0 === request } }
+      for request in ended { queue.release(request) }
+      done += ended.count
     }
 
     for _ in 0..<1500 { step() }
@@ -106,6 +123,8 @@ struct AppendQueueModelTests {
       } else if let batch = queue.takeBatch() {
         check(batch)
         inFlight.append(batch)
+      } else if !held.isEmpty {
+        endHeld()
       } else {
         let last = inFlight.popLast()
         finish(try #require(last, "appends wait although all lanes are free"))

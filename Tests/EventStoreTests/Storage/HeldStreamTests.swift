@@ -1,0 +1,194 @@
+import PostgreSQL
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import EventStore
+
+@Suite("Streams that an open transaction holds", .database, .timeLimit(.minutes(15)))
+struct HeldStreamTests {
+  private static func stream(_ number: Int) -> StreamName { StreamName(trusted: "order-\(number)") }
+
+  /// What came of appends, as far as they have ended.
+  private final class Told: Sendable {
+    private let results = Mutex<[String: Result<Appended, any Error>]>([:])
+
+    func append(_ log: PostgreSQLEventLog, _ name: String, to stream: StreamName, _ expected: ExpectedVersion) async {
+      let result: Result<Appended, any Error>
+      do { result = .success(try await log.append([.sample(name)], to: stream, expecting: expected)) } catch {
+        result = .failure(error)
+      }
+      results.withLock { $0[name] = result }
+    }
+
+    subscript(name: String) -> Result<Appended, any Error>? { results.withLock { $0[name] } }
+    var names: Set<String> { results.withLock { Set($0.keys) } }
+  }
+
+  /// Two logs of one store, whose first forty streams have an event; the second knows them, and waits for very long.
+  private static func withLogs(
+    lanes: Int = 2, connections: Int = 10,
+    _ body: (_ holder: PostgreSQLEventLog, _ log: PostgreSQLEventLog) async throws -> Void
+  ) async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { holder in
+      try await database.withLog({
+        $0.appendLanes = lanes
+        $0.connection.maximumConnections = connections
+        $0.connection.statementTimeout = .seconds(600)
+      }) { log in
+        try await log.append((0..<40).map { StreamAppend([.sample("0")], to: stream($0), expecting: .noStream) })
+        try await body(holder, log)
+      }
+    }
+  }
+
+  @Test(
+    "whatever travels with appends to them does not wait for it, and they come to their end with it",
+    arguments: [[7], [3, 4, 20, 21, 22, 39]], [1, 2])
+  func others(heldStreams: [Int], lanes: Int) async throws {
+    try await Self.withLogs(lanes: lanes) { holder, log in
+      let told = Told()
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        try await holder.withTransaction { (transaction: borrowing Transaction) in
+          for number in heldStreams {
+            try await holder.append([.sample("h")], to: Self.stream(number), expecting: .exact(1), in: transaction)
+          }
+          for number in 0..<40 {
+            group.addTask { await told.append(log, "\(number)", to: Self.stream(number), .exact(1)) }
+          }
+          try await eventually("all others are told") { told.names.count >= 40 - heldStreams.count }
+          // Later ones, too.
+          for version in 2...4 {
+            await told.append(log, "later \(version)", to: Self.stream(0), .exact(version))
+            #expect(try told["later \(version)"]?.get().version == version + 1)
+          }
+        }
+        try await group.waitForAll()
+      }
+      for number in 0..<40 {
+        let result = try #require(told["\(number)"])
+        if heldStreams.contains(number) {
+          guard case .failure(let error as AppendError) = result, case .conflict(let conflict) = error else {
+            Issue.record("expected a conflict, found \(result)")
+            continue
+          }
+          #expect(conflict.actual == 2)
+        } else {
+          #expect(try result.get().version == 2)
+        }
+        let texts = try await log.read(Self.stream(number)).collect().map(\.text)
+        let later = number == 0 ? ["later 2", "later 3", "later 4"] : []
+        #expect(texts == ["0", heldStreams.contains(number) ? "h" : "\(number)"] + later)
+      }
+    }
+  }
+
+  @Test("appends without an expected version keep the order in which they came; rolled back, the holder was never there")
+  func order() async throws {
+    struct Undo: Error {}
+    try await Self.withLogs { holder, log in
+      let told = Told()
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        try? await holder.withTransaction { (transaction: borrowing Transaction) in
+          for number in [7, 8] {
+            try await holder.append([.sample("h")], to: Self.stream(number), expecting: .exact(1), in: transaction)
+          }
+          for number in 0..<60 {
+            group.addTask { await told.append(log, "\(number)", to: Self.stream(7 + number % 3), .any) }
+            // So that they come in this order.
+            await Task.yield()
+            try await Task.sleep(for: .milliseconds(number < 20 ? 0 : 10))
+          }
+          try await eventually("the others are told") { told.names.count >= 20 }
+          #expect(told.names.allSatisfy { Int($0).map { $0 % 3 == 2 } ?? false })
+          throw Undo()
+        }
+        try await group.waitForAll()
+      }
+      for number in 0..<60 { #expect(throws: Never.self) { _ = try told["\(number)"]?.get() } }
+      #expect(told.names.count == 60)
+      for part in 0..<2 {
+        let read = try await log.read(Self.stream(7 + part)).collect()
+        #expect(read.map(\.version) == Array(1...21))
+        // Those that came one by one.
+        let later = read.compactMap { Int($0.text) }.filter { $0 >= 21 }
+        #expect(later == later.sorted() && later.count >= 13)
+        #expect(read.dropFirst().allSatisfy { Int($0.text).map { $0 % 3 == part } ?? false })
+      }
+    }
+  }
+
+  @Test("one who gives up waiting is gone, also from the line, and its stream is free for others", arguments: [4, 10])
+  func cancelled(connections: Int) async throws {
+    try await Self.withLogs(connections: connections) { holder, log in
+      let told = Told()
+      try await holder.withTransaction { (transaction: borrowing Transaction) in
+        for number in 0..<8 {
+          try await holder.append([.sample("h")], to: Self.stream(number), expecting: .exact(1), in: transaction)
+        }
+        let waiting = (0..<8).map { number in
+          Task { await told.append(log, "\(number)", to: Self.stream(number), number == 0 ? .any : .exact(1)) }
+        }
+        let last = Task { await told.append(log, "last", to: Self.stream(0), .any) }
+        // Once these are told the lanes have set the others aside.
+        await told.append(log, "8", to: Self.stream(8), .exact(1))
+        try await Task.sleep(for: .milliseconds(500))
+        for task in waiting { task.cancel() }
+        try await eventually("the cancelled are told") { told.names.count == 9 }
+        for number in 0..<8 {
+          guard case .failure(let error as AppendError)? = told["\(number)"], case .cancelled = error else {
+            Issue.record("expected it to be cancelled, found \(String(describing: told["\(number)"]))")
+            continue
+          }
+        }
+        #expect(told["last"] == nil)
+        Task { await last.value }
+      }
+      try await eventually("the last is told") { told["last"] != nil }
+      #expect(try told["last"]?.get().version == 3)
+      for number in 0..<8 {
+        #expect(try await log.read(Self.stream(number)).collect().map(\.text) == ["0", "h"] + (number == 0 ? ["last"] : []))
+      }
+    }
+  }
+
+  @Test("lone callers who wait leave the lanes to others")
+  func lone() async throws {
+    try await Self.withLogs { holder, log in
+      let told = Told()
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        try await holder.withTransaction { (transaction: borrowing Transaction) in
+          for number in 0..<4 {
+            try await holder.append([.sample("h")], to: Self.stream(number), expecting: .exact(1), in: transaction)
+          }
+          for number in 0..<4 {
+            group.addTask { await told.append(log, "\(number)", to: Self.stream(number), .streamExists) }
+            try await Task.sleep(for: .milliseconds(100))
+          }
+          group.addTask { await told.append(log, "4", to: Self.stream(4), .exact(1)) }
+          try await eventually("the one that nobody holds is told") { told["4"] != nil }
+        }
+        try await group.waitForAll()
+      }
+      for number in 0..<5 { #expect(try told["\(number)"]?.get().version == (number == 4 ? 2 : 3)) }
+    }
+  }
+
+  @Test("a log whose connections all append waits where it is")
+  func noConnectionToSpare() async throws {
+    try await Self.withLogs(lanes: 2, connections: 2) { holder, log in
+      let told = Told()
+      let waiting = try await holder.withTransaction { (transaction: borrowing Transaction) in
+        try await holder.append([.sample("h")], to: Self.stream(1), expecting: .exact(1), in: transaction)
+        let waiting = Task { await told.append(log, "1", to: Self.stream(1), .any) }
+        try await Task.sleep(for: .milliseconds(500))
+        await told.append(log, "2", to: Self.stream(2), .exact(1))
+        #expect(told["1"] == nil)
+        return waiting
+      }
+      await waiting.value
+      #expect(try told["1"]?.get().version == 3 && told["2"]?.get().version == 2)
+    }
+  }
+}
