@@ -78,6 +78,8 @@ public final class PendingResult: Sendable {
     return done
   }
 
+  package var isDone: Bool { done != nil }
+
   private var done: Result<Rows, PostgreSQLError>? {
     state.withLock { if case .done(let result) = $0 { result } else { nil } }
   }

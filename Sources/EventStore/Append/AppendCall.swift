@@ -32,7 +32,7 @@ struct AppendCall {
     newestConnection = Connection.newestSerial
     if mayBePlaced, requests.allSatisfy({ $0.parts.allSatisfy { $0.isPlaced(on: connection) } }) {
       let appends = requests.count == 1 ? requests[0].parts : requests.flatMap(\.parts)
-      let call = PlacedCall(appends, inTransaction: inTransaction)
+      let call = PlacedCall(appends, mayRaise: !inTransaction && limits.lockTimeout == nil)
       kind = .placed(call)
       pending = call.send(on: connection, queries, limits)
     } else {
@@ -54,11 +54,18 @@ struct AppendCall {
     }
   }
 
+  /// Whether the server has not answered.
+  var isPending: Bool { !pending.isDone }
+
   /// A verdict for each part of each request, in order.
   ///
-  /// - Parameter limit: How long to wait on the calling thread first.
-  func verdicts(waitingFor limit: Duration = .zero) async -> Result<[Verdict], PostgreSQLError> {
-    let outcome = limits.isCancellable ? await pending.cancellableOutcome() : await pending.outcome(waitingFor: limit)
+  /// - Parameters:
+  ///   - limit: How long to wait on the calling thread first.
+  ///   - isCancellable: Whether it ends with the calling task. Else that waits until it is known what came of it.
+  func verdicts(
+    waitingFor limit: Duration = .zero, isCancellable: Bool = false
+  ) async -> Result<[Verdict], PostgreSQLError> {
+    let outcome = isCancellable ? await pending.cancellableOutcome() : await pending.outcome(waitingFor: limit)
     switch kind {
     case .checked(let call): return outcome.map(call.verdicts)
     case .placed(let call):
@@ -71,7 +78,7 @@ struct AppendCall {
       }
       // Others have written, or it was done before: for which, this says.
       let checked = await AppendCall(requests, mayBePlaced: false, limits, on: connection, queries).verdicts(
-        waitingFor: limit)
+        waitingFor: limit, isCancellable: isCancellable)
       if let unconfirmed, case .success(let verdicts) = checked, verdicts.allSatisfy(\.isDuplicate) {
         // It may be what is there.
         return .failure(unconfirmed)

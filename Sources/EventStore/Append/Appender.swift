@@ -14,7 +14,7 @@ final class Appender: Sendable {
   let queue: Mutex<AppendQueue>
   private let lanes: [Lane]
   let held: Mutex<HeldAppends>
-  /// Of what goes on lanes.
+  /// Of calls with several appends.
   private let limits: CallLimits
   /// How long a batch is tried again when the server is away, before its callers are told.
   private let patience: Duration
@@ -35,7 +35,8 @@ final class Appender: Sendable {
     queue = Mutex(AppendQueue(limits))
     lanes = (0..<max(1, limits.lanes)).map { _ in Lane() }
     let configuration = pool.configuration
-    let aside = HeldAppends(most: max(0, (configuration.maximumConnections - lanes.count + 1) / 2))
+    let spare = (configuration.maximumConnections - lanes.count + 1) / 2
+    let aside = HeldAppends(most: configuration.maximumConnections > 1 ? max(1, spare) : 0)
     self.limits =
       aside.isImpossible
       ? .none : CallLimits(lockTimeout: min(Self.lockTimeout, configuration.statementTimeout / 4))
@@ -77,10 +78,18 @@ final class Appender: Sendable {
 
   /// Appends on the caller's own thread.
   ///
-  /// - Returns: `nil` where it goes on aside.
+  /// - Returns: `nil` where that takes long: then the lane's thread waits for it.
   private func runAlone(_ batch: AppendQueue.Batch) async -> AppendRequest.Outcome? {
-    let departure = departure(of: batch)
-    let outcome = await outcomes(of: departure, waitingFor: Self.waitOfLoneCaller)[0]
+    var departure = departure(of: batch)
+    let outcome: AppendRequest.Outcome?
+    switch await progress(of: departure, waitingFor: Self.waitOfLoneCaller) {
+    case .ended(let outcomes): outcome = outcomes[0]
+    case .underWay(let call):
+      queue.withLock { $0.waitedInVain() }
+      departure.call = call
+      drive(departure)
+      return nil
+    }
     let duration = departure.time.duration(to: .now)
     let following = queue.withLock { queue in
       if duration >= Self.waitOfLoneCaller { queue.waitedInVain() }
@@ -100,16 +109,27 @@ final class Appender: Sendable {
     Task(executorPreference: lanes[lane].thread) {
       var next: Departure? = first
       while let departure = next {
-        let outcomes = await self.outcomes(of: departure, waitingFor: Self.waitOfLane)
-        let duration = departure.time.duration(to: .now)
         let requests = departure.batch.requests
+        let outcomes: [AppendRequest.Outcome?]
+        var aside: (unit: HeldAppends.Unit, lane: Lane, call: AppendCall)?
+        switch await self.progress(of: departure, waitingFor: Self.waitOfLane) {
+        case .ended(let ended): outcomes = ended
+        case .underWay(let call):
+          if let unit = self.held.withLock({ $0.take(requests[0]) }) {
+            aside = (unit, self.lanes[lane].split(), call)
+            outcomes = [nil]
+          } else {
+            outcomes = await self.run(requests, on: self.lanes[lane], waitingFor: Self.waitOfLane, self.limits, call)
+          }
+        }
+        let duration = departure.time.duration(to: .now)
         let held = zip(requests, outcomes).filter { $1 == nil }.map(\.0)
         // Before they are told: a caller who is alone is to find the lane free.
         let (pause, following) = self.queue.withLock { queue in
           (queue.finish(departure.batch, after: duration, except: held), Self.takeBatches(&queue))
         }
         for (request, outcome) in zip(requests, outcomes) { if let outcome { request.settle(outcome) } }
-        self.setAside(held)
+        if let aside { self.runAside(aside.unit, on: aside.lane, aside.call) } else { self.setAside(held) }
         next = if let pause { self.gather(on: lane, for: pause) } else { self.depart(following, from: lane) }
         self.lanes[lane].end()
       }
@@ -143,26 +163,32 @@ final class Appender: Sendable {
   /// wakes meanwhile.
   private func handOver(_ batches: [AppendQueue.Batch], to lane: Int) {
     var departure = depart(batches, from: lane)
-    if let batch = departure?.batch { departure?.call = callAtOnce(batch.requests, limits, on: lanes[lane]) }
+    if let batch = departure?.batch { departure?.call = callAtOnce(batch.requests, on: lanes[lane]) }
     lanes[lane].hand(departure)
   }
 
-  /// The outcome of each request of a batch; `nil` where it is to go on aside.
-  ///
+  private enum Progress {
+    /// With the outcome of each request; `nil` where it is to go on aside.
+    case ended([AppendRequest.Outcome?])
+    /// It is by itself, and the server has not answered.
+    case underWay(AppendCall)
+  }
+
   /// - Parameter limit: How long to wait on the calling thread, and others for this batch.
-  private func outcomes(of departure: Departure, waitingFor limit: Duration) async -> [AppendRequest.Outcome?] {
+  private func progress(of departure: Departure, waitingFor limit: Duration) async -> Progress {
     let batch = departure.batch
     let lane = lanes[batch.lane]
-    let call = departure.call ?? callAtOnce(batch.requests, limits, on: lane)
+    let call = departure.call ?? callAtOnce(batch.requests, on: lane)
     if let call, let verdicts = call.verdicts(within: limit, onInput: { Self.wakeThreads(for: batch) }) {
-      return told(verdicts, of: call)
+      return .ended(told(verdicts, of: call))
     }
     let others = queue.withLock { queue in
       queue.markOverdue(batch)
       return Self.takeBatches(&queue)
     }
     for other in others { drive(self.departure(of: other)) }
-    return await run(batch.requests, on: lane, waitingFor: limit, limits, call)
+    if let call, call.isPending, batch.requests.count == 1 { return .underWay(call) }
+    return .ended(await run(batch.requests, on: lane, waitingFor: limit, limits, call))
   }
 
   /// Wakes the threads that callers run on, while what these are to be told is read: they have slept since the callers'
@@ -185,7 +211,7 @@ final class Appender: Sendable {
   /// - Parameter call: Their call, where it is under way.
   func run(
     _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ limits: CallLimits,
-    _ call: AppendCall? = nil
+    _ call: AppendCall? = nil, isCancellable: Bool = false
   ) async -> [AppendRequest.Outcome?] {
     var outcomes = [AppendRequest.Outcome?](repeating: nil, count: requests.count)
     var call = call
@@ -197,7 +223,8 @@ final class Appender: Sendable {
       // Appends to one stream keep their order.
       part.removeAll { requests[$0].parts.contains { heldStreams.contains($0.streamKey) } }
       guard let first = part.first else { continue }
-      let tried = await attempt(part.map { requests[$0] }, on: lane, waitingFor: limit, limits, call)
+      let tried = await attempt(
+        part.map { requests[$0] }, on: lane, waitingFor: limit, limits, call, isCancellable: isCancellable)
       call = nil
       switch tried {
       case .success((let verdicts, let call)):
@@ -236,7 +263,8 @@ final class Appender: Sendable {
 
   /// Sends them until they have an outcome. Sending them again is safe: the server recognises events that are there.
   private func attempt(
-    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ limits: CallLimits, _ call: AppendCall?
+    _ requests: [AppendRequest], on lane: Lane, waitingFor limit: Duration, _ limits: CallLimits, _ call: AppendCall?,
+    isCancellable: Bool
   ) async -> Result<([Verdict], AppendCall), AppendError> {
     // Of the first failure: a server that falls silent is found out only by the statement's time-out.
     var start: ContinuousClock.Instant?
@@ -255,7 +283,7 @@ final class Appender: Sendable {
       switch next {
       case .success(let call):
         sent = nil
-        switch await call.verdicts(waitingFor: limit) {
+        switch await call.verdicts(waitingFor: limit, isCancellable: isCancellable) {
         case .success(let verdicts): return .success((verdicts, call))
         case .failure(let failure):
           error = failure
@@ -272,7 +300,7 @@ final class Appender: Sendable {
       let isRetryable = error.isUnavailable || error.sqlState == "40001" || error.sqlState == "40P01"
       let began = start ?? .now
       start = began
-      let isGivenUp = limits.isCancellable && Task.isCancelled
+      let isGivenUp = isCancellable && Task.isCancelled
       guard isRetryable, !isGivenUp, began.duration(to: .now) + pause < patience else {
         if wasSent { return .failure(.outcomeUnknown(error)) }
         if error.code == .cancelled { return .failure(.cancelled) }
@@ -285,9 +313,15 @@ final class Appender: Sendable {
     }
   }
 
+  /// The call of a batch, as ``callAtOnce(_:mayBePlaced:_:on:)``.
+  private func callAtOnce(_ requests: [AppendRequest], on lane: Lane) -> AppendCall? {
+    // Who is held up by himself holds up nobody. (For a short call, setting the limit would be a part that counts.)
+    callAtOnce(requests, mayBePlaced: true, requests.count == 1 ? .none : limits, on: lane)
+  }
+
   /// Their call, sent where the lane has a connection, and they are sealed for it.
   private func callAtOnce(
-    _ requests: [AppendRequest], mayBePlaced: Bool = true, _ limits: CallLimits, on lane: Lane
+    _ requests: [AppendRequest], mayBePlaced: Bool, _ limits: CallLimits, on lane: Lane
   ) -> AppendCall? {
     guard let connection = lane.connection, requests.allSatisfy({ $0.newestConnection >= connection.serial }) else {
       return nil

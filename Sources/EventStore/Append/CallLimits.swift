@@ -9,9 +9,6 @@ struct CallLimits: Sendable {
   /// For each lock that another transaction holds; `nil`: as the session has it. Waiting for the disk, or a standby, is
   /// something else.
   var lockTimeout: Duration?
-  /// Whether it ends with the task that waits for it. Else that waits until it is known what came of it.
-  var isCancellable = false
-
   func addLockTimeout(to parameters: inout Parameters) {
     if let lockTimeout {
       parameters.append("\(max(1, Int(lockTimeout / .milliseconds(1))))ms")

@@ -34,6 +34,13 @@ struct HeldAppends {
     line.append(contentsOf: units)
   }
 
+  /// A request that has a connection already; `nil`: there are too many.
+  mutating func take(_ request: AppendRequest) -> Unit? {
+    guard connections < most else { return nil }
+    connections += 1
+    return Unit(requests: [request])
+  }
+
   /// What goes now, on a further connection; `nil`: nothing waits, or there is none left.
   mutating func start() -> Unit? {
     guard connections < most, let unit = line.popFirst() else { return nil }

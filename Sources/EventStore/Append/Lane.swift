@@ -24,6 +24,13 @@ final class Lane: Sendable {
 
   func use(_ lease: ConnectionPool.Lease?) { state.withLock { $0.lease = lease } }
 
+  /// A lane that takes over its connection, and what is under way there.
+  func split() -> Lane {
+    let lane = Lane()
+    lane.use(state.withLock { $0.lease.take() })
+    return lane
+  }
+
   /// A batch goes, and needs the connection; until ``end()``. The next may begin before.
   func begin() {
     state.withLock { state in

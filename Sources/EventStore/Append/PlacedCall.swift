@@ -22,11 +22,11 @@ struct PlacedCall {
   /// - Parameters:
   ///   - appends: Placed; a stream has one, or several that expect no version. They travel by stream id, and new streams
   ///     behind, by name: two calls then wait for each other in one order only, which rules out deadlock.
-  ///   - inTransaction: Whether it is part of a transaction, which then survives a conflict.
-  init(_ appends: [SealedAppend], inTransaction: Bool) {
+  ///   - mayRaise: Whether a conflict may end the transaction, and the session's own limits do.
+  init(_ appends: [SealedAppend], mayRaise: Bool) {
     self.appends = appends
     isSingle =
-      !inTransaction && appends.count == 1 && appends[0].events.count == 1 && !appends[0].isNew
+      mayRaise && appends.count == 1 && appends[0].events.count == 1 && !appends[0].isNew
       && appends[0].newKeys.isEmpty
     let order = appends.count == 1 ? [0] : Self.order(of: appends)
     var previousVersions = [Int](repeating: 0, count: appends.count)
@@ -64,8 +64,7 @@ struct PlacedCall {
 
   func send(on connection: Connection, _ queries: Queries, _ limits: CallLimits = .none) -> PendingResult {
     if isSingle {
-      let parameters = single(appends[0], appends[0].events[0], limits)
-      return connection.send(queries.appendEvent, parameters, timeout: limits.timeout)
+      return connection.send(queries.appendEvent, single(appends[0], appends[0].events[0]), timeout: limits.timeout)
     }
     return connection.send(queries.appendPlaced, parameters(limits), timeout: limits.timeout)
   }
@@ -73,7 +72,7 @@ struct PlacedCall {
   /// Whether a failure of the call says that someone was there before, so that nothing was appended.
   func isConflict(_ error: PostgreSQLError) -> Bool { isSingle && error.sqlState == "23505" }
 
-  private func single(_ append: SealedAppend, _ event: SealedEvent, _ limits: CallLimits) -> Parameters {
+  private func single(_ append: SealedAppend, _ event: SealedEvent) -> Parameters {
     var parameters = Parameters(reservingBytes: append.byteCount + 64)
     parameters.append(append.streamID)
     parameters.append(previousVersions[0] + 1)
@@ -88,7 +87,6 @@ struct PlacedCall {
     }
     event.metadata.isEmpty ? parameters.appendNull(TypeOID.bytea) : parameters.append(Bytea(event.metadata))
     parameters.append(Bytea(event.envelope))
-    limits.addLockTimeout(to: &parameters)
     return parameters
   }
 

@@ -22,7 +22,7 @@ struct BelievedVersionTests {
         AppendSamples.part("order-1", .any, events: 2, entry: entries[0]),
         AppendSamples.part("order-2", .exact(3), entry: entries[1]),
         AppendSamples.part("order-1", .any, entry: entries[0]),
-      ], inTransaction: false)
+      ], mayRaise: true)
     #expect(call.previousVersions == [5, 3, 7])
   }
 

@@ -36,7 +36,7 @@ struct NewStreamTests {
         AppendSamples.part("order-c", .any, events: 2), AppendSamples.part("order-b", .noStream),
         AppendSamples.part("order-7", .any, entry: entry), AppendSamples.part("order-c", .any),
         AppendSamples.part("order-7", .any, entry: entry),
-      ], inTransaction: false)
+      ], mayRaise: true)
     #expect(call.previousVersions == [0, 0, 5, 2, 6])
   }
 
@@ -109,7 +109,7 @@ struct NewStreamTests {
     let (composed, decomposed) = (try StreamName("order-\u{E9}"), try StreamName("order-e\u{301}"))
     #expect(decomposed < composed && !(composed < decomposed) && !(composed < composed))
     let call = PlacedCall(
-      [composed, decomposed, composed, decomposed].map { AppendSamples.part($0, .any) }, inTransaction: false)
+      [composed, decomposed, composed, decomposed].map { AppendSamples.part($0, .any) }, mayRaise: true)
     #expect(call.previousVersions == [0, 0, 1, 1])
     try await TestDatabase.required.withLog { log in
       try await log.append([.sample()], to: "order-1", expecting: .noStream)
