@@ -84,7 +84,8 @@ struct HeldStreamTests {
     }
   }
 
-  @Test("appends without an expected version keep the order in which they came; rolled back, the holder was never there")
+  @Test(
+    "appends without an expected version keep the order in which they came; rolled back, the holder was never there")
   func order() async throws {
     struct Undo: Error {}
     try await Self.withLogs { holder, log in
@@ -148,7 +149,8 @@ struct HeldStreamTests {
       try await eventually("the last is told") { told["last"] != nil }
       #expect(try told["last"]?.get().version == 3)
       for number in 0..<8 {
-        #expect(try await log.read(Self.stream(number)).collect().map(\.text) == ["0", "h"] + (number == 0 ? ["last"] : []))
+        #expect(
+          try await log.read(Self.stream(number)).collect().map(\.text) == ["0", "h"] + (number == 0 ? ["last"] : []))
       }
     }
   }
