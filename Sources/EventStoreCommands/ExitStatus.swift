@@ -105,6 +105,7 @@ struct CommandFailure: Error, CustomStringConvertible {
     case .notYet: self.init(.notFound, "notYet", error.description)
     case .event(_, _, .payload(let cause)): self.init(.encryption, cause.code, error.description)
     case .event: self.init(.failed, "event", error.description)
+    case .missing: self.init(.failed, "missing", error.description)
     case .invalidName: self.init(.usage, "usage", error.description)
     }
   }

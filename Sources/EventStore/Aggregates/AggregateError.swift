@@ -12,6 +12,9 @@ public enum AggregateError: Error, Sendable {
   case notYet(StreamName, asked: Date, first: Date)
   /// An event is no event of this aggregate, or its payload cannot be opened or decoded.
   case event(StreamName, version: Int, CodecError)
+  /// An event that was there is not there any more, though later ones are: somebody removed its row, or an index is damaged.
+  /// What the aggregate is cannot be told without it.
+  case missing(StreamName, version: Int)
   /// The id, or the category, makes no stream name.
   case invalidName(InvalidName)
 }
@@ -26,6 +29,9 @@ extension AggregateError: CustomStringConvertible {
     case .notYet(let stream, let asked, let first):
       "stream \(stream) has no event by \(Self.text(asked)): its first one happened at \(Self.text(first))"
     case .event(let stream, let version, let error): "stream \(stream), version \(version): \(error)"
+    case .missing(let stream, let version):
+      "version \(version) of stream \(stream) is missing, and later ones are there: its row was removed, or an index of the "
+        + "table of events is damaged; REINDEX it, or restore the row from a backup"
     case .invalidName(let error): error.description
     }
   }

@@ -45,7 +45,7 @@ public final class AggregateStore: Sendable {
   /// The aggregate as it is, or was, to look at.
   ///
   /// - Throws: ``AggregateError``: `notFound`; `versionNotReached`, `notYet` for another moment than the latest;
-  ///   `event`. ``ReadError``.
+  ///   `event`, `missing`. ``ReadError``.
   public func load<A: Aggregate>(
     _ type: A.Type = A.self, _ id: String, at moment: Moment = .latest
   ) async throws -> Loaded<A> {

@@ -12,7 +12,7 @@ public final class AggregateTransaction {
   /// The aggregate as it is.
   ///
   /// - Parameter mayBeAbsent: A stream without events is given as it is before its first event.
-  /// - Throws: ``AggregateError``: `notFound`, `event`. ``ReadError``.
+  /// - Throws: ``AggregateError``: `notFound`, `event`, `missing`. ``ReadError``.
   public func load<A: Aggregate>(
     _ type: A.Type = A.self, _ id: String, mayBeAbsent: Bool = false
   ) async throws -> Loaded<A> {

@@ -80,7 +80,7 @@ package struct StreamFolder<F: Fold>: Sendable {
 
   /// The state of `stream` at `moment`; version 0 for a stream without events by then.
   ///
-  /// - Throws: ``ReadError``, ``AggregateError``: `event`, `versionNotReached`.
+  /// - Throws: ``ReadError``, ``AggregateError``: `event`, `missing`, `versionNotReached`.
   package func state(of stream: StreamName, at moment: Moment) async throws -> Folded<F.State> {
     if case .version(let asked) = moment, asked < 1 {
       let last = try await log.version(of: stream) ?? 0
@@ -136,9 +136,19 @@ package struct StreamFolder<F: Fold>: Sendable {
     while let page = current {
       try Task.checkCancellation()
       async let next = pages.next()
+      if range.until == nil { try Self.check(page, follows: folded.version, of: stream) }
       apply(page, try await steps(page), to: &folded)
       current = try await next
     }
+  }
+
+  /// Nothing may lie between the version and the events, nor between them.
+  package static func check(
+    _ events: [RecordedEvent], follows version: Int, of stream: StreamName
+  ) throws(AggregateError) {
+    guard let last = events.last, last.version != version + events.count else { return }
+    let before = zip((version + 1)..., events).first { $0 != $1.version }
+    throw .missing(stream, version: before?.0 ?? last.version)
   }
 
   package func apply(_ events: [RecordedEvent], _ steps: [F.Step?], to folded: inout Folded<F.State>) {

@@ -106,6 +106,7 @@ package struct FoldReplay<F: Fold>: StreamReplay {
     guard first <= range.versions.upperBound else { return }
     rest.versions = first...range.versions.upperBound
     for try await page in log.read(stream, rest).pages {
+      if rest.until == nil { try StreamFolder<F>.check(page, follows: folded.version, of: stream) }
       for (event, step) in zip(page, try await folder.steps(page)) {
         folder.apply([event], [step], to: &folded)
         let next = try fold.display(folded.state)

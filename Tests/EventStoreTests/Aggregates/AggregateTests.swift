@@ -130,6 +130,31 @@ struct AggregateTests {
     }
   }
 
+  @Test("without one of its events an aggregate does not load", .database, arguments: [1, 2, 7, 8, 300])
+  func missing(version: Int) async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { log in
+      let store = AggregateStore(log, Account.self, usesSnapshots: false)
+      let events = try (0..<600).map { try EventCodec().encode(AccountEvent.deposited(amount: Decimal($0), note: nil)) }
+      try await log.append(events, to: "account-1", expecting: .noStream)
+      try await database.sql(
+        "SET session_replication_role = replica; DELETE FROM eventstore.events WHERE version = \(version)")
+      for moment in [Moment.latest, .version(400)] {
+        let error = try await #require(throws: AggregateError.self) {
+          try await store.load(Account.self, "1", at: moment)
+        }
+        guard case .missing("account-1", version) = error else {
+          Issue.record("expected the missing version, found \(error)")
+          continue
+        }
+      }
+      // What lies before can be looked at.
+      if version > 1 {
+        #expect(try await store.load(Account.self, "1", at: .version(version - 1)).version == version - 1)
+      }
+    }
+  }
+
   @Test("concurrent updates lose nothing: each is decided on the state that it changes", arguments: Backend.all)
   func concurrentUpdates(backend: Backend) async throws {
     try await backend.withLog { log in
