@@ -111,16 +111,10 @@ public final class Connection: Sendable, ReactorClient {
 
   /// Connects. libpq does it blocking, on a thread of its own, because only so does it try every host and address and
   /// honour every option of the connection string. The caller closes the connection: nothing else does.
+  ///
+  /// Cancelling the task ends the wait at once; the attempt goes on without it, until libpq's time for the host is over.
   public static func connect(_ configuration: ConnectionConfiguration) async throws(PostgreSQLError) -> Connection {
-    let result = await withCheckedContinuation { continuation in
-      NewThread.startOrWait { continuation.resume(returning: connectBlocking(configuration)) }
-    }
-    let connection = try result.get()
-    if Task.isCancelled {
-      connection.close()
-      throw PostgreSQLError(.cancelled, "cancelled while connecting")
-    }
-    return connection
+    try await ConnectAttempt { connectBlocking(configuration) }.connection()
   }
 
   private static func connectBlocking(

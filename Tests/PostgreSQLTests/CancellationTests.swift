@@ -27,6 +27,33 @@ struct CancellationTests {
     }
   }
 
+  @Test(
+    "cancelling a task ends its wait for a server that never answers; a pool has its room back", .timeLimit(.minutes(5))
+  )
+  func connecting() async throws {
+    let silent = try SilentServer()
+    defer { silent.close() }
+    var configuration = ConnectionConfiguration(silent.connectionString)
+    configuration.connectTimeout = .seconds(200)
+    configuration.poolTimeout = .seconds(200)
+    configuration.maximumConnections = 1
+    let pool = ConnectionPool(configuration)
+    for _ in 0..<3 {
+      let task = Task { try await pool.lease() }
+      try await Task.sleep(for: .milliseconds(20))
+      task.cancel()
+      let error = try await failure { try await task.value }
+      #expect(error.code == .cancelled)
+    }
+    let already = Task { [configuration] in
+      withUnsafeCurrentTask { $0?.cancel() }
+      return try await Connection.connect(configuration)
+    }
+    let error = try await failure { try await already.value }
+    #expect(error.code == .cancelled)
+    pool.close()
+  }
+
   @Test("a statement past its time-out is cancelled, and the connection serves on")
   func timeout() async throws {
     try await withConnection { connection in
@@ -157,4 +184,26 @@ struct CancellationTests {
       #expect(duration > .seconds(5) && duration < .seconds(15))
     }
   }
+}
+
+/// Takes connections, and says nothing.
+private struct SilentServer {
+  private let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  let connectionString: String
+
+  init() throws {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isOpen = withUnsafeMutablePointer(to: &address) { [socket] pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(socket, $0, size) == 0 && listen(socket, 16) == 0 && getsockname(socket, $0, &size) == 0
+      }
+    }
+    try #require(isOpen, "errno \(errno)")
+    connectionString = "host=127.0.0.1 port=\(UInt16(bigEndian: address.sin_port)) user=nobody dbname=nothing"
+  }
+
+  func close() { _ = Glibc.close(socket) }
 }

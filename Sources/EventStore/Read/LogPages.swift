@@ -34,6 +34,7 @@ final class LogPages: EventPageSource {
     let end: Int64
     /// Events, at most.
     let limit: Int
+    let cap: PayloadCap
     let result: PendingResult
   }
 
@@ -181,7 +182,7 @@ final class LogPages: EventPageSource {
       guard let lease, !pending.isEmpty else { return nil }
       let range = pending.removeFirst()
       let rows = try await range.result.rows()
-      let count = cap.came(rows)
+      let count = cap.came(rows, askedWith: range.cap)
       if count < rows.count || rows.count == range.limit {
         // Before the ranges behind it.
         let last = count > 0 ? rows.int64(count - 1, EventDecoder.Column.position) : range.start
@@ -211,7 +212,8 @@ final class LogPages: EventPageSource {
   private func asked(on lease: ConnectionPool.Lease, from start: Int64, upTo end: Int64) -> Range {
     let limit = cap.limit(4 * page.events)
     return Range(
-      start: start, end: end, limit: limit, result: lease.connection.send(statement, parameters(start, end, limit)))
+      start: start, end: end, limit: limit, cap: cap,
+      result: lease.connection.send(statement, parameters(start, end, limit)))
   }
 
   private var isFiltered: Bool {

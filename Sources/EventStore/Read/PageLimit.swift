@@ -49,13 +49,16 @@ struct PayloadCap {
 
   /// Takes note of some rows.
   ///
+  /// - Parameter asked: The cap with which they were asked for: a lower one has done its part already.
   /// - Returns: How many of the first ones have their payloads.
-  mutating func came(_ rows: Rows) -> Int {
+  mutating func came(_ rows: Rows, askedWith asked: PayloadCap) -> Int {
     if let left = rows.indices.first(where: { rows.isNull($0, EventDecoder.Column.data) }) {
-      bytes = min(16 * bytes, Self.none.bytes)
+      bytes = max(bytes, min(16 * asked.bytes, Self.none.bytes))
       return left
     }
-    if !isUsual, rows.indices.allSatisfy({ rows.bytes($0, EventDecoder.Column.data).count <= bytes / 16 }) {
+    if !isUsual, bytes == asked.bytes,
+      rows.indices.allSatisfy({ rows.bytes($0, EventDecoder.Column.data).count <= bytes / 16 })
+    {
       bytes /= 16
     }
     return rows.count

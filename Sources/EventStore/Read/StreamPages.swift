@@ -57,7 +57,7 @@ final class StreamPages: EventPageSource {
       let rows = isFirstPage ? try await pending.promptRows() : try await pending.rows()
       isFirstPage = false
       // A bound in time is looked at here, so how many of these rows count is known only below.
-      let count = cap.came(rows)
+      let count = cap.came(rows, askedWith: cap)
       let isLast = count == rows.count && (rows.count < asked || (range.until == nil && rows.count == left))
       if range.until == nil { left -= count }
       limit.came(rows)
