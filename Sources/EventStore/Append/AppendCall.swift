@@ -13,7 +13,6 @@ struct AppendCall {
   private let queries: Queries
   let requests: [AppendRequest]
   private let kind: Kind
-  private let limits: CallLimits
   private let pending: PendingResult
 
   /// Sends it.
@@ -25,7 +24,6 @@ struct AppendCall {
     _ requests: [AppendRequest], mayBePlaced: Bool = true, _ limits: CallLimits = .none, inTransaction: Bool = false,
     on connection: Connection, _ queries: Queries
   ) {
-    self.limits = limits
     self.connection = connection
     self.queries = queries
     self.requests = requests
@@ -62,8 +60,9 @@ struct AppendCall {
   /// - Parameters:
   ///   - limit: How long to wait on the calling thread first.
   ///   - isCancellable: Whether it ends with the calling task. Else that waits until it is known what came of it.
+  ///   - limits: Of the call that says who was there before, where somebody was.
   func verdicts(
-    waitingFor limit: Duration = .zero, isCancellable: Bool = false
+    waitingFor limit: Duration = .zero, isCancellable: Bool = false, _ limits: CallLimits = .none
   ) async -> Result<[Verdict], PostgreSQLError> {
     let outcome = isCancellable ? await pending.cancellableOutcome() : await pending.outcome(waitingFor: limit)
     switch kind {
@@ -78,9 +77,10 @@ struct AppendCall {
       }
       // Others have written, or it was done before: for which, this says.
       let checked = await AppendCall(requests, mayBePlaced: false, limits, on: connection, queries).verdicts(
-        waitingFor: limit, isCancellable: isCancellable)
-      if let unconfirmed, case .success(let verdicts) = checked, verdicts.allSatisfy(\.isDuplicate) {
-        // It may be what is there.
+        waitingFor: limit, isCancellable: isCancellable && unconfirmed == nil)
+      guard let unconfirmed else { return checked }
+      // What is there may be what was not confirmed.
+      guard case .success(let verdicts) = checked, !verdicts.allSatisfy(\.isDuplicate) else {
         return .failure(unconfirmed)
       }
       return checked

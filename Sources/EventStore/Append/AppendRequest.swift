@@ -62,6 +62,10 @@ final class AppendRequest: Sendable {
     handler?()
   }
 
+  var isCancelled: Bool {
+    cancellation.withLock { if case .requested = $0 { true } else { false } }
+  }
+
   /// Calls `handler` when its caller no longer wants it; at once where that is so already. It takes the place of the one
   /// before it.
   func whenCancelled(_ handler: @escaping @Sendable () -> Void) {
@@ -79,6 +83,8 @@ final class AppendRequest: Sendable {
       if case .awaited(let continuation) = state { return continuation }
       return nil
     }
+    // It may hold this object.
+    cancellation.withLock { if case .handler = $0 { $0 = .none } }
     waiter?.resume(returning: outcome)
   }
 }

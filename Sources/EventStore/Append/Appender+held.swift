@@ -9,15 +9,24 @@ extension Appender {
   static let lockTimeout = Duration.milliseconds(200)
   /// So long a part of a call waits that has waited too long.
   static let lockTimeoutOfPart = Duration.milliseconds(20)
-  /// What one has that has waited in line for longer than it might.
+  /// So long at most a call is divided; what is left then goes aside.
+  static let longestDivision = Duration.milliseconds(500)
+  /// What one has that has waited for longer than it might.
   private static let leastTimeout = Duration.seconds(1)
 
   /// Lets requests go on by themselves. Their streams stay theirs.
   func setAside(_ requests: [AppendRequest]) {
     guard !requests.isEmpty else { return }
-    held.withLock { $0.add(requests) }
-    for request in requests { request.whenCancelled { [self] in withdrawFromLine(request) } }
+    enterLine(requests) { $0.add(requests) }
     while let unit = held.withLock({ $0.start() }) { runAside(unit, on: Lane()) }
+  }
+
+  private func enterLine<R: Sendable>(_ requests: [AppendRequest], _ body: (inout HeldAppends) -> R) -> R {
+    for request in requests { request.whenCancelled { [self] in withdrawFromLine(request) } }
+    let result = held.withLock { body(&$0) }
+    // Before it was there, perhaps.
+    for request in requests where request.isCancelled { withdrawFromLine(request) }
+    return result
   }
 
   private func withdrawFromLine(_ request: AppendRequest) {
@@ -34,34 +43,52 @@ extension Appender {
     Task {
       var call = call
       var next: HeldAppends.Unit? = first
-      while let unit = next {
+      while var unit = next {
         lane.begin()
         let outcomes = await outcomes(of: unit, on: lane, call)
         lane.end()
         call = nil
-        release(unit.requests)
-        for (request, outcome) in zip(unit.requests, outcomes) { request.settle(outcome) }
-        next = held.withLock { $0.next() }
+        let requests = unit.requests
+        unit.requests = zip(requests, outcomes).filter { $1 == nil }.map(\.0)
+        // They are of one stream, or one.
+        if unit.requests.isEmpty { release(requests) }
+        for (request, outcome) in zip(requests, outcomes) { if let outcome { request.settle(outcome) } }
+        next =
+          if unit.requests.isEmpty {
+            held.withLock { $0.next() }
+          } else {
+            enterLine(unit.requests) { [unit] in $0.next(after: unit) }
+          }
       }
       lane.use(nil)
     }
   }
 
+  /// What came of one turn; `nil`: its lock is held still.
   private func outcomes(
     of unit: HeldAppends.Unit, on lane: Lane, _ call: AppendCall?
-  ) async -> [AppendRequest.Outcome] {
-    let waited = unit.since.duration(to: .now)
-    let limits = CallLimits(timeout: max(pool.configuration.statementTimeout - waited, Self.leastTimeout))
+  ) async -> [AppendRequest.Outcome?] {
+    let longest = pool.configuration.statementTimeout
+    let left = longest - unit.since.duration(to: .now)
+    let turn = held.withLock(\.turn)
+    let limits = CallLimits(
+      timeout: max(left, Self.leastTimeout), lockTimeout: max(min(turn, left), .milliseconds(1)))
     // One that carries nobody else's work ends with its caller's task.
     let isCancellable = unit.requests.count == 1
     let task = Task {
       await run(unit.requests, on: lane, waitingFor: .zero, limits, call, isCancellable: isCancellable)
     }
     for request in unit.requests { request.whenCancelled { if isCancellable { task.cancel() } } }
-    return await task.value.map { outcome in
-      guard let outcome else { preconditionFailure("set aside again") }
-      return outcome
+    let isOver = left <= turn
+    return zip(unit.requests, await task.value).map { request, outcome in
+      if let outcome { return outcome }
+      if request.isCancelled { return .failure(.cancelled) }
+      return isOver ? .failure(.database(Self.timeout(after: longest))) : nil
     }
+  }
+
+  private static func timeout(after duration: Duration) -> PostgreSQLError {
+    PostgreSQLError(.timeout, "another transaction held a lock that the append needs for \(duration)")
   }
 
   /// Others may have their streams now.

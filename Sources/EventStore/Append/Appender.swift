@@ -217,6 +217,7 @@ final class Appender: Sendable {
     var call = call
     var limits = limits
     var heldStreams: Set<Int> = []
+    var endOfDivision: ContinuousClock.Instant?
     /// The last one goes next.
     var parts = [Array(requests.indices)]
     while var part = parts.popLast() {
@@ -230,9 +231,14 @@ final class Appender: Sendable {
       case .success((let verdicts, let call)):
         for (index, outcome) in zip(part, told(verdicts, of: call)) { outcomes[index] = outcome }
       case .failure(.database(let error)) where limits.lockTimeout != nil && error.isLockTimeout:
+        let stream = requests[first].parts[0].streamKey
+        let end = endOfDivision ?? .now + Self.longestDivision
+        endOfDivision = end
         // Which of them it is, is not said.
-        limits.lockTimeout = Self.lockTimeoutOfPart
-        if part.count > 1 {
+        if part.contains(where: { requests[$0].parts[0].streamKey != stream }) {
+          // There are many: those that are left find out aside.
+          if .now > end { return outcomes }
+          limits.lockTimeout = Self.lockTimeoutOfPart
           parts += [Array(part[(part.count / 2)...]), Array(part[..<(part.count / 2)])]
         } else {
           heldStreams.formUnion(requests[first].parts.map(\.streamKey))
@@ -270,7 +276,8 @@ final class Appender: Sendable {
     var start: ContinuousClock.Instant?
     var pause = Duration.milliseconds(20)
     var sent = call
-    var wasSent = false
+    /// Since when it is unknown whether they are there.
+    var lost: PostgreSQLError?
     var limits = limits
     while true {
       let error: PostgreSQLError
@@ -278,23 +285,23 @@ final class Appender: Sendable {
         if let sent {
           .success(sent)
         } else {
-          await self.call(requests, mayBePlaced: !wasSent, limits, on: lane)
+          await self.call(requests, mayBePlaced: lost == nil, limits, on: lane, isCancellable: isCancellable)
         }
       switch next {
       case .success(let call):
         sent = nil
-        switch await call.verdicts(waitingFor: limit, isCancellable: isCancellable) {
+        switch await call.verdicts(waitingFor: limit, isCancellable: isCancellable, limits) {
         case .success(let verdicts): return .success((verdicts, call))
         case .failure(let failure):
           error = failure
           if failure.isOutcomeUnknown {
-            wasSent = true
+            lost = failure
             // What came of it is found out here, however long that takes.
             limits.lockTimeout = nil
           }
         }
       case .failure(.unavailable(let failure)), .failure(.database(let failure)): error = failure
-      case .failure(let failure): return .failure(failure)
+      case .failure(let failure): return .failure(lost.map { .outcomeUnknown($0) } ?? failure)
       }
       // 40001, 40P01: rolled back because of others; the same call may succeed at once.
       let isRetryable = error.isUnavailable || error.sqlState == "40001" || error.sqlState == "40P01"
@@ -302,7 +309,7 @@ final class Appender: Sendable {
       start = began
       let isGivenUp = isCancellable && Task.isCancelled
       guard isRetryable, !isGivenUp, began.duration(to: .now) + pause < patience else {
-        if wasSent { return .failure(.outcomeUnknown(error)) }
+        if lost != nil { return .failure(.outcomeUnknown(error)) }
         if error.code == .cancelled { return .failure(.cancelled) }
         return .failure(error.isUnavailable || error.code == .closed ? .unavailable(error) : .database(error))
       }
@@ -315,8 +322,9 @@ final class Appender: Sendable {
 
   /// The call of a batch, as ``callAtOnce(_:mayBePlaced:_:on:)``.
   private func callAtOnce(_ requests: [AppendRequest], on lane: Lane) -> AppendCall? {
-    // Who is held up by himself holds up nobody. (For a short call, setting the limit would be a part that counts.)
-    callAtOnce(requests, mayBePlaced: true, requests.count == 1 ? .none : limits, on: lane)
+    // Who is held up by himself goes aside as he is. (For a short call, setting the limit would be a part that counts.)
+    let isLimited = requests.count > 1 || !held.withLock(\.hasRoom)
+    return callAtOnce(requests, mayBePlaced: true, isLimited ? limits : .none, on: lane)
   }
 
   /// Their call, sent where the lane has a connection, and they are sealed for it.
@@ -330,11 +338,10 @@ final class Appender: Sendable {
   }
 
   private func call(
-    _ requests: [AppendRequest], mayBePlaced: Bool, _ limits: CallLimits, on lane: Lane
+    _ requests: [AppendRequest], mayBePlaced: Bool, _ limits: CallLimits, on lane: Lane, isCancellable: Bool
   ) async -> Result<AppendCall, AppendError> {
     if let call = callAtOnce(requests, mayBePlaced: mayBePlaced, limits, on: lane) { return .success(call) }
-    // In a task of its own, which the leader's cancellation does not reach.
-    return await Task { () -> Result<AppendCall, AppendError> in
+    let prepare = { @Sendable [self] () async -> Result<AppendCall, AppendError> in
       do throws(AppendError) {
         let connection = try await connection(of: lane)
         let sealed = try await sealer.sealed(requests, for: connection)
@@ -342,7 +349,9 @@ final class Appender: Sendable {
       } catch {
         return .failure(error)
       }
-    }.value
+    }
+    // In a task of its own, which the leader's cancellation does not reach.
+    return isCancellable ? await prepare() : await Task { await prepare() }.value
   }
 
   /// The lane's connection, a new one where it was lost.

@@ -8,6 +8,15 @@ struct CheckedCall {
     let append: SealedAppend
     let request: Int
     let index: Int
+    /// 0 where no append of the call knows it.
+    var streamID: Int64
+
+    init(_ append: SealedAppend, request: Int, index: Int) {
+      self.append = append
+      self.request = request
+      self.index = index
+      streamID = append.streamID
+    }
   }
 
   /// In the order in which they travel: by stream id, new streams by name. Two calls then wait for each other in one
@@ -21,7 +30,7 @@ struct CheckedCall {
   /// gives: the append of each event. Each append stands alone.
   init(_ appends: [SealedAppend], interleaved order: [Int]) {
     requests = appends.map { AppendRequest([$0]) }
-    parts = appends.enumerated().map { Part(append: $1, request: $0, index: 0) }
+    parts = appends.enumerated().map { Part($1, request: $0, index: 0) }
     self.order = order
   }
 
@@ -32,16 +41,29 @@ struct CheckedCall {
     parts.reserveCapacity(requests.count)
     for (number, request) in requests.enumerated() {
       for (index, append) in request.parts.enumerated() {
-        parts.append(Part(append: append, request: number, index: index))
+        parts.append(Part(append, request: number, index: index))
       }
     }
+    if parts.count > 1, parts.contains(where: { $0.streamID == 0 }) { Self.shareIDs(&parts) }
     // Stable: appends to one stream keep their order.
     parts.sort {
-      if $0.append.streamID != $1.append.streamID { return $0.append.streamID < $1.append.streamID }
-      if $0.append.streamID == 0, $0.append.stream != $1.append.stream { return $0.append.stream < $1.append.stream }
+      if $0.streamID != $1.streamID { return $0.streamID < $1.streamID }
+      if $0.streamID == 0, $0.append.stream != $1.append.stream { return $0.append.stream < $1.append.stream }
       return ($0.request, $0.index) < ($1.request, $1.index)
     }
     self.parts = parts
+  }
+
+  /// Of two appends to one stream, which expect no version, one may have been sealed when this process had forgotten the
+  /// stream: they would part. (Others are not to be in one call: the store refuses them.)
+  private static func shareIDs(_ parts: inout [Part]) {
+    var known: [StreamName: Int64] = [:]
+    for part in parts where part.streamID != 0 && part.append.expected == .any {
+      known[part.append.stream] = part.streamID
+    }
+    for index in parts.indices where parts[index].streamID == 0 && parts[index].append.expected == .any {
+      parts[index].streamID = known[parts[index].append.stream] ?? 0
+    }
   }
 
   func send(on connection: Connection, _ queries: Queries, _ limits: CallLimits = .none) -> PendingResult {
@@ -50,7 +72,7 @@ struct CheckedCall {
 
   private func parameters(_ limits: CallLimits) -> Parameters {
     let grouped = requests.contains { $0.parts.count > 1 }
-    let named = parts.contains { $0.append.streamID == 0 }
+    let named = parts.contains { $0.streamID == 0 }
     var columns = EventColumns(
       events: requests.reduce(0) { $0 + $1.eventCount }, bytes: requests.reduce(0) { $0 + $1.byteCount })
 
@@ -74,8 +96,8 @@ struct CheckedCall {
     var offset = 0
     for (number, part) in parts.enumerated() {
       let append = part.append
-      streamIDs.append(append.streamID)
-      if named { append.streamID == 0 ? names.append(append.stream.description) : names.appendNull() }
+      streamIDs.append(part.streamID)
+      if named { part.streamID == 0 ? names.append(append.stream.description) : names.appendNull() }
       expected.append(append.expected.code)
       if grouped { groups.append(Int32(part.request)) }
       firstIDs.append(append.events[0].id)
@@ -135,7 +157,7 @@ struct CheckedCall {
     var verdicts = [Verdict](repeating: .refusedWithGroup, count: total)
     // The function inserted by stream id, and in the given order within a stream.
     var sequence = Array(parts.indices)
-    if parts.contains(where: { $0.append.streamID == 0 }) {
+    if parts.contains(where: { $0.streamID == 0 }) {
       sequence.sort { (streamIDs[$0], $0) < (streamIDs[$1], $1) }
     }
     var next = 0

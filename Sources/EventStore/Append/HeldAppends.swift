@@ -1,13 +1,18 @@
 internal import DequeModule
 
 /// Appends that wait for a lock which somebody's open transaction holds: for a stream, most often. So many of them wait at
-/// once, each on a connection of its own; the others in line.
+/// once, each on a connection of its own, and take turns with the others, in line: some locks are held for longer than
+/// others.
 struct HeldAppends {
   /// What goes in one call: one append, or several of one stream that expect no version.
   struct Unit: Sendable {
-    fileprivate(set) var requests: [AppendRequest]
+    var requests: [AppendRequest]
     let since = ContinuousClock.now
   }
+
+  /// All in line come to their turn within about this time.
+  private static let round = Duration.seconds(1)
+  private static let shortestTurn = Duration.milliseconds(20)
 
   private let most: Int
   private var line: Deque<Unit> = []
@@ -18,6 +23,12 @@ struct HeldAppends {
 
   /// Whether none may be set aside, because there are no connections for them.
   var isImpossible: Bool { most == 0 }
+
+  /// Whether ``take(_:)`` takes one. Those stay: so the line keeps a connection, where there are several.
+  var hasRoom: Bool { connections < max(1, most - 1) && !isImpossible }
+
+  /// How long each may wait for its lock now.
+  var turn: Duration { isImpossible ? Self.round : max(Self.shortestTurn, Self.round / (1 + line.count / most)) }
 
   mutating func add(_ held: [AppendRequest]) {
     var unitOf: [Int: Int] = [:]
@@ -36,7 +47,7 @@ struct HeldAppends {
 
   /// A request that has a connection already; `nil`: there are too many.
   mutating func take(_ request: AppendRequest) -> Unit? {
-    guard connections < most else { return nil }
+    guard hasRoom else { return nil }
     connections += 1
     return Unit(requests: [request])
   }
@@ -49,7 +60,10 @@ struct HeldAppends {
   }
 
   /// What goes next on a connection that one has done with; `nil`: nothing, and the connection is free.
-  mutating func next() -> Unit? {
+  ///
+  /// - Parameter held: The one, where its lock is held still.
+  mutating func next(after held: Unit? = nil) -> Unit? {
+    if let held { line.append(held) }
     if let unit = line.popFirst() { return unit }
     connections -= 1
     return nil

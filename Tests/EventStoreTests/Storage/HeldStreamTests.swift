@@ -12,8 +12,10 @@ struct HeldStreamTests {
   /// What came of appends, as far as they have ended.
   private final class Told: Sendable {
     private let results = Mutex<[String: Result<Appended, any Error>]>([:])
+    private let started = Mutex<Set<String>>([])
 
     func append(_ log: PostgreSQLEventLog, _ name: String, to stream: StreamName, _ expected: ExpectedVersion) async {
+      started.withLock { _ = $0.insert(name) }
       let result: Result<Appended, any Error>
       do { result = .success(try await log.append([.sample(name)], to: stream, expecting: expected)) } catch {
         result = .failure(error)
@@ -22,6 +24,7 @@ struct HeldStreamTests {
     }
 
     subscript(name: String) -> Result<Appended, any Error>? { results.withLock { $0[name] } }
+    func hasStarted(_ name: String) -> Bool { started.withLock { $0.contains(name) } }
     var names: Set<String> { results.withLock { Set($0.keys) } }
   }
 
@@ -45,7 +48,7 @@ struct HeldStreamTests {
 
   @Test(
     "whatever travels with appends to them does not wait for it, and they come to their end with it",
-    arguments: [[7], [3, 4, 20, 21, 22, 39]], [1, 2])
+    arguments: [[7], [3, 4, 20, 21, 22, 39], Array(2..<39)], [1, 2])
   func others(heldStreams: [Int], lanes: Int) async throws {
     try await Self.withLogs(lanes: lanes) { holder, log in
       let told = Told()
@@ -97,9 +100,10 @@ struct HeldStreamTests {
           }
           for number in 0..<60 {
             group.addTask { await told.append(log, "\(number)", to: Self.stream(7 + number % 3), .any) }
-            // So that they come in this order.
-            await Task.yield()
-            try await Task.sleep(for: .milliseconds(number < 20 ? 0 : 10))
+            // The later ones come in this order.
+            if number < 20 { continue }
+            try await eventually("it has begun") { told.hasStarted("\(number)") }
+            try await Task.sleep(for: .milliseconds(10))
           }
           try await eventually("the others are told") { told.names.count >= 20 }
           #expect(told.names.allSatisfy { Int($0).map { $0 % 3 == 2 } ?? false })
@@ -112,7 +116,7 @@ struct HeldStreamTests {
       for part in 0..<2 {
         let read = try await log.read(Self.stream(7 + part)).collect()
         #expect(read.map(\.version) == Array(1...21))
-        // Those that came one by one.
+        // Those that came one by one; they found the earlier ones under way.
         let later = read.compactMap { Int($0.text) }.filter { $0 >= 21 }
         #expect(later == later.sorted() && later.count >= 13)
         #expect(read.dropFirst().allSatisfy { Int($0.text).map { $0 % 3 == part } ?? false })
@@ -155,25 +159,89 @@ struct HeldStreamTests {
     }
   }
 
-  @Test("lone callers who wait leave the lanes to others")
-  func lone() async throws {
-    try await Self.withLogs { holder, log in
+  @Test("lone callers who wait leave the lanes to others, however many they are", arguments: [5, 10])
+  func lone(connections: Int) async throws {
+    try await Self.withLogs(connections: connections) { holder, log in
       let told = Told()
       try await withThrowingTaskGroup(of: Void.self) { group in
+        // What the log believes of one is wrong by then.
+        try await holder.append([.sample("before")], to: Self.stream(0), expecting: .exact(1))
         try await holder.withTransaction { (transaction: borrowing Transaction) in
-          for number in 0..<4 {
-            try await holder.append([.sample("h")], to: Self.stream(number), expecting: .exact(1), in: transaction)
+          for number in 0..<7 {
+            try await holder.append([.sample("h")], to: Self.stream(number), expecting: .any, in: transaction)
           }
-          for number in 0..<4 {
+          for number in 0..<7 {
             group.addTask { await told.append(log, "\(number)", to: Self.stream(number), .streamExists) }
-            try await Task.sleep(for: .milliseconds(100))
+            try await Task.sleep(for: .milliseconds(150))
           }
-          group.addTask { await told.append(log, "4", to: Self.stream(4), .exact(1)) }
-          try await eventually("the one that nobody holds is told") { told["4"] != nil }
+          for number in 7..<10 {
+            await told.append(log, "\(number)", to: Self.stream(number), .exact(1))
+          }
+          #expect(told.names == ["7", "8", "9"])
         }
         try await group.waitForAll()
       }
-      for number in 0..<5 { #expect(try told["\(number)"]?.get().version == (number == 4 ? 2 : 3)) }
+      for number in 0..<10 {
+        #expect(try told["\(number)"]?.get().version == (number == 0 ? 4 : number < 7 ? 3 : 2))
+      }
+    }
+  }
+
+  @Test("those who wait in line come to their turn while others are held up still")
+  func turns() async throws {
+    try await Self.withLogs(connections: 5) { holder, log in
+      let told = Told()
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        try await holder.withTransaction { (long: borrowing Transaction) in
+          for number in 0..<20 {
+            try await holder.append([.sample("h")], to: Self.stream(number), expecting: .exact(1), in: long)
+          }
+          try await holder.withTransaction { (short: borrowing Transaction) in
+            try await holder.append([.sample("h")], to: Self.stream(20), expecting: .exact(1), in: short)
+            for number in 0..<21 {
+              group.addTask { await told.append(log, "\(number)", to: Self.stream(number), .any) }
+            }
+            try await Task.sleep(for: .seconds(1))
+            #expect(told.names.isEmpty)
+          }
+          try await eventually("the one whose lock is free is told") { told.names == ["20"] }
+        }
+        try await group.waitForAll()
+      }
+      for number in 0..<21 { #expect(try told["\(number)"]?.get().version == 3) }
+    }
+  }
+
+  @Test("who waits for longer than a statement may is told so")
+  func timeout() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { holder in
+      try await database.withLog({ $0.connection.statementTimeout = .seconds(2) }) { log in
+        try await log.append((0..<3).map { StreamAppend([.sample("0")], to: Self.stream($0), expecting: .noStream) })
+        let told = Told()
+        try await holder.withTransaction { (transaction: borrowing Transaction) in
+          for number in 0..<3 {
+            try await holder.append([.sample("h")], to: Self.stream(number), expecting: .exact(1), in: transaction)
+          }
+          await withTaskGroup { group in
+            for number in 0..<3 {
+              for part in 0..<3 {
+                group.addTask { await told.append(log, "\(number) \(part)", to: Self.stream(number), .any) }
+              }
+            }
+          }
+        }
+        for name in told.names {
+          guard case .failure(let error as AppendError)? = told[name], case .database(let reason) = error else {
+            Issue.record("expected a time-out, found \(String(describing: told[name]))")
+            continue
+          }
+          #expect(reason.code == .timeout)
+        }
+        #expect(told.names.count == 9)
+        let count = try await log.readAll().collect().count
+        #expect(count == 6)
+      }
     }
   }
 

@@ -40,6 +40,34 @@ struct NewStreamTests {
     #expect(call.previousVersions == [0, 0, 5, 2, 6])
   }
 
+  @Test("appends to one stream, of which only some know its id, keep their order in a call")
+  func someKnown() async throws {
+    try await TestDatabase.required.withLog { log in
+      try await log.append([.sample("0")], to: "order-1", expecting: .noStream)
+      let requests = try (1...6).map { number in
+        let known = try #require(
+          try log.sealer.sealKnown([StreamAppend([.sample("\(number)")], to: "order-1", expecting: .any)])?[0])
+        guard number.isMultiple(of: 2) else { return AppendRequest([known]) }
+        return AppendRequest([
+          SealedAppend(
+            stream: known.stream, entry: nil, expected: .any, mayBePlaced: false, events: known.events,
+            newKeys: known.newKeys)
+        ])
+      }
+      let verdicts = try await log.pool.withConnection { connection in
+        try await AppendCall(requests, on: connection, log.queries).verdicts().get()
+      }
+      for (number, verdict) in verdicts.enumerated() {
+        guard case .appended(_, let version, _) = verdict else {
+          Issue.record("expected it to be appended, found \(verdict)")
+          continue
+        }
+        #expect(version == number + 2)
+      }
+      #expect(try await log.read("order-1").collect().map(\.text) == (0...6).map { "\($0)" })
+    }
+  }
+
   @Test("the store makes them in the order of their bytes, in a database of any collation")
   func collation() async throws {
     let database = try TestDatabase.required
