@@ -19,15 +19,15 @@ setup: ## Installs what is missing of PostgreSQL, libsodium and libzstd.
 	@scripts/setup.sh
 
 build: setup ## Builds esctl for release, in .build/release.
-	swift build -c release --product esctl $(RELEASE_FLAGS)
+	scripts/swift.sh build -c release --product esctl $(RELEASE_FLAGS)
 
 demo: build ## Shows what the store does, on a PostgreSQL of its own.
 	.build/release/esctl demo $(ARGUMENTS)
 
 test: ## Builds and runs all tests, on a PostgreSQL (and a Redis, and a NATS) of their own.
 	@scripts/setup.sh --relays
-	swift build --build-tests $$(scripts/traits.sh)
-	swift test --skip-build $$(scripts/traits.sh) $(ARGUMENTS)
+	scripts/swift.sh build --build-tests $$(scripts/traits.sh)
+	scripts/swift.sh test --skip-build $$(scripts/traits.sh) $(ARGUMENTS)
 
 lint: ## Checks the format of Swift, SQL and shell files; changes nothing.
 	@scripts/lint.sh $(SWIFT_FILES)
@@ -41,7 +41,7 @@ bench: setup ## Measures the store beside plain PostgreSQL.
 docs: setup ## Builds the reference documentation, in .build/docs.
 	rm -rf .build/docs .build/symbols && mkdir -p .build/docs .build/symbols
 	for target in EventStoreCommands EventStoreTesting Webhooks RedisRelay NATSRelay; do \
-	  swift build --target $$target $$(scripts/traits.sh) --scratch-path .build/docs-build -Xswiftc -emit-symbol-graph \
+	  scripts/swift.sh build --target $$target $$(scripts/traits.sh) --scratch-path .build/docs-build -Xswiftc -emit-symbol-graph \
 	    -Xswiftc -emit-symbol-graph-dir -Xswiftc "$(CURDIR)/.build/symbols" \
 	    -Xswiftc -symbol-graph-minimum-access-level -Xswiftc public || exit 1; \
 	done
