@@ -73,17 +73,17 @@ public final class BulkAppend {
   private var flights: Deque<Flight> = []
   /// How often in a row others were met.
   private var deadlocks = 0
-  private let leavingOut: ((_ problem: String) -> Void)?
+  private let leavingOut: ((_ problem: String, _ line: Int?) -> Void)?
   private let decoder: EventDecoder
   /// So far. Events count as added once the server has answered for them: those under way are not in it.
   public private(set) var progress = Progress()
-  /// Where the event came from that ``AppendError/duplicateEventID(id:stream:)`` tells of.
+  /// Where the event came from that ``AppendError/duplicateEventID(id:stream:)`` tells of, or that would get another version.
   public private(set) var refusedLine: Int?
 
-  /// - Parameter leavingOut: Told of each event that would get another version than it must have, or whose id is there
+  /// - Parameter leavingOut: Told of each event, and where it comes from, that would get another version than it must have, or whose id is there
   ///   with other content, and that is left out therefore. Without it such an event is an error; then nothing that
   ///   follows it is written.
-  public init(_ log: PostgreSQLEventLog, leavingOut: ((_ problem: String) -> Void)? = nil) {
+  public init(_ log: PostgreSQLEventLog, leavingOut: ((_ problem: String, _ line: Int?) -> Void)? = nil) {
     self.log = log
     decoder = log.makeDecoder()
     self.leavingOut = leavingOut
@@ -139,8 +139,11 @@ public final class BulkAppend {
       let version = stream.version + (partOf[row.stream].map { parts[$0].events.count } ?? 0) + 1
       if let wanted = row.version, wanted != version {
         misfit = Self.misfit(row, version)
-        guard let leavingOut else { break }
-        leavingOut(misfit)
+        guard let leavingOut else {
+          refusedLine = row.line
+          break
+        }
+        leavingOut(misfit, row.line)
         continue
       }
       let key = try stream.isPlain ? nil : key(for: row.event.subject ?? row.stream.description)
@@ -184,7 +187,7 @@ public final class BulkAppend {
         refusedLine = row.line
         throw error
       }
-      leavingOut((row.line.map { "line \($0): " } ?? "") + error.description)
+      leavingOut((row.line.map { "line \($0): " } ?? "") + error.description, row.line)
     }
   }
 

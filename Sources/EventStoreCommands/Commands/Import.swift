@@ -137,9 +137,9 @@ struct Import: AsyncParsableCommand {
     _ rows: inout Rows, _ log: PostgreSQLEventLog, _ bar: ProgressBar
   ) async throws -> (BulkAppend.Progress, bad: Int) {
     var bad = 0
-    func leaveOut(_ problem: String) {
+    func leaveOut(_ problem: String, line: Int?) {
       bad += 1
-      report("\(problem): left out", bar)
+      report("\(problem): left out", line: line, bar)
     }
     let bulk = BulkAppend(log, leavingOut: onError == .skip ? leaveOut : nil)
     var count = 0
@@ -149,9 +149,9 @@ struct Import: AsyncParsableCommand {
           guard let row = try rows.next() else { break }
           try await bulk.append(row.event, to: row.stream, version: row.version, line: rows.line)
         } catch let problem as RowProblem where onError == .skip && problem.canGoOn {
-          leaveOut(problem.description)
+          leaveOut(problem.description, line: problem.line)
         } catch AppendError.invalid(let problem) where onError == .skip {
-          leaveOut("line \(rows.line): \(problem)")
+          leaveOut("line \(rows.line): \(problem)", line: rows.line)
         }
         count += 1
         if count & 255 == 0 {
@@ -169,9 +169,10 @@ struct Import: AsyncParsableCommand {
     }
   }
 
-  private func report(_ problem: String, _ bar: ProgressBar) {
+  private func report(_ problem: String, line: Int?, _ bar: ProgressBar) {
     guard store.json else { return bar.print("esctl: \(problem)") }
-    CommandFailure(.badInput, "badRow", problem).complain(json: true)
+    let details = line.map { [("line", JSONValue.integer($0))] } ?? []
+    CommandFailure(.badInput, "badRow", problem, details: details).complain(json: true)
   }
 
   /// Says how far the import came. After a bad row, or when it was interrupted, what came before is still written.
@@ -183,7 +184,9 @@ struct Import: AsyncParsableCommand {
       problem = CommandFailure(.badInput, "badInput", row.description, details: [("line", .integer(row.line))])
     case AppendError.invalid(let text):
       let hasLine = text.hasPrefix("line ")
-      problem = CommandFailure(.badInput, "badInput", hasLine ? text : "line \(line): \(text)")
+      problem = CommandFailure(
+        .badInput, "badInput", hasLine ? text : "line \(line): \(text)",
+        details: [("line", .integer(bulk.refusedLine ?? line))])
     case AppendError.duplicateEventID(let id, let stream):
       problem = CommandFailure(error)
       let line = bulk.refusedLine ?? line

@@ -149,6 +149,8 @@ extension CommandLineTests {
         let skipped = try await esctl(arguments + ["--on-error", "skip"])
         #expect(skipped.status == 65 && skipped.standardError.contains("line 3"))
         #expect(try await esctl("log", "--json").lines.count == 2)
+        let told = try await esctl(arguments + ["--on-error", "skip", "--json"])
+        #expect(told.standardError.contains(#""code":"badRow""#) && told.standardError.contains(#""line":3"#))
       }
     }
   }
