@@ -14,6 +14,8 @@ struct AppendCall {
   let requests: [AppendRequest]
   private let kind: Kind
   private let pending: PendingResult
+  /// Whether room is kept for it to wait for a lock however long that takes.
+  var isUnlimited = false
 
   /// Sends it.
   ///

@@ -45,6 +45,12 @@ struct AppendQueue {
   /// Nothing is taken in any more.
   var isClosed = false
   private var waiting: Deque<AppendRequest> = []
+  /// Those that wait for a stream that is kept by one which goes on by itself, or for one that is here: they count as
+  /// little as it does. All that share a stream with one of ``waiting`` came before that.
+  private var parked: Deque<AppendRequest> = []
+  private var parkedStreams: Set<Int> = []
+  /// Of those that go on by themselves; by their keys.
+  private var keptStreams: Set<Int> = []
   private var freeLanes: [Int]
   /// By their keys.
   private var streamsInFlight: Set<Int> = []
@@ -65,7 +71,7 @@ struct AppendQueue {
     freeLanes = Array((0..<max(1, limits.lanes)).reversed())
   }
 
-  var isIdle: Bool { waiting.isEmpty && streamsInFlight.isEmpty }
+  var isIdle: Bool { waiting.isEmpty && parked.isEmpty && streamsInFlight.isEmpty }
 
   /// - Returns: A lane that waited for callers, of whom this was the last. It is free now.
   @discardableResult
@@ -82,8 +88,10 @@ struct AppendQueue {
   /// The caller who was alone has waited in vain: for some batches nobody counts as alone.
   mutating func waitedInVain() { company = max(company, Self.companyAfterWaiting) }
 
-  /// Takes a request out again; `false` when it is under way already.
+  /// Takes a request out again; `false` when it is under way already. Others may have waited for it: something may be able
+  /// to go now.
   mutating func withdraw(_ request: AppendRequest) -> Bool {
+    if parked.contains(where: { $0 === request }) { unpark() }
     guard let index = waiting.firstIndex(where: { $0 === request }) else { return false }
     waiting.remove(at: index)
     eventsWaiting -= request.eventCount
@@ -107,6 +115,12 @@ struct AppendQueue {
     var events = 0
     var bytes = 0
     while let request = waiting.popFirst() {
+      if isToPark(request, behind: held) {
+        parked.append(request)
+        for part in request.parts { parkedStreams.insert(part.streamKey) }
+        eventsWaiting -= request.eventCount
+        continue
+      }
       let fits =
         taken.isEmpty || (events + request.eventCount <= most && bytes + request.byteCount <= limits.bytes)
       guard fits, claim(request, &floating, held) else {
@@ -146,6 +160,22 @@ struct AppendQueue {
     if overdueLanes.insert(batch.lane).inserted { eventsInFlight -= batch.events }
   }
 
+  /// - Parameter held: The streams of those that came before it and go on waiting.
+  private func isToPark(_ request: AppendRequest, behind held: Set<Int>) -> Bool {
+    guard !keptStreams.isEmpty else { return false }
+    return request.parts.contains { keptStreams.contains($0.streamKey) || parkedStreams.contains($0.streamKey) }
+      && !request.parts.contains { held.contains($0.streamKey) }
+  }
+
+  private mutating func unpark() {
+    guard !parked.isEmpty else { return }
+    eventsWaiting += parked.reduce(0) { $0 + $1.eventCount }
+    parked.append(contentsOf: waiting)
+    waiting = parked
+    parked = []
+    parkedStreams = []
+  }
+
   /// Takes the streams of a request for a batch, if all are free.
   private mutating func claim(_ request: AppendRequest, _ floating: inout Set<Int>, _ held: Set<Int>) -> Bool {
     if request.parts.count == 1 {
@@ -174,8 +204,13 @@ struct AppendQueue {
   mutating func finish(_ batch: Batch, after duration: Duration, except held: [AppendRequest] = []) -> Duration? {
     let told = batch.events
     // One stream may be in several.
-    for request in batch.requests { release(request) }
-    for request in held { for part in request.parts { streamsInFlight.insert(part.streamKey) } }
+    for request in batch.requests { free(request) }
+    for request in held {
+      for part in request.parts {
+        streamsInFlight.insert(part.streamKey)
+        keptStreams.insert(part.streamKey)
+      }
+    }
     if overdueLanes.remove(batch.lane) == nil { eventsInFlight -= told }
     // With others under way the lane waits for enough anyway. Who is alone drives no lane that could wait.
     if eventsInFlight == 0, gathering == nil, !batch.isAlone {
@@ -189,8 +224,14 @@ struct AppendQueue {
     return nil
   }
 
-  /// Frees the streams of a request.
+  /// Frees the streams of a request that went on by itself.
   mutating func release(_ request: AppendRequest) {
+    free(request)
+    for part in request.parts { keptStreams.remove(part.streamKey) }
+    unpark()
+  }
+
+  private mutating func free(_ request: AppendRequest) {
     for part in request.parts { streamsInFlight.remove(part.streamKey) }
   }
 

@@ -19,6 +19,7 @@ final class AppendRequest: Sendable {
   let newestConnection: UInt64
   let eventCount: Int
   let byteCount: Int
+  let since = ContinuousClock.now
   private let state = Mutex(State.open)
 
   private enum Cancellation {

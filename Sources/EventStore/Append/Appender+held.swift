@@ -11,6 +11,9 @@ extension Appender {
   static let lockTimeoutOfPart = Duration.milliseconds(20)
   /// So long at most a call is divided; what is left then goes aside.
   static let longestDivision = Duration.milliseconds(500)
+  /// What has waited for longer in the queue is told when it has waited for as long as a statement may, and no connection's
+  /// time-out says so.
+  static let longestQueue = Duration.seconds(1)
   /// What one has that has waited for longer than it might.
   private static let leastTimeout = Duration.seconds(1)
 
@@ -19,6 +22,11 @@ extension Appender {
     guard !requests.isEmpty else { return }
     enterLine(requests) { $0.add(requests) }
     while let unit = held.withLock({ $0.start() }) { runAside(unit, on: Lane()) }
+  }
+
+  /// What had a connection reserved has none any more.
+  func giveUpRoom() {
+    if let unit = held.withLock({ $0.next() }) { runAside(unit, on: Lane()) }
   }
 
   private func enterLine<R: Sendable>(_ requests: [AppendRequest], _ body: (inout HeldAppends) -> R) -> R {
@@ -69,21 +77,22 @@ extension Appender {
     of unit: HeldAppends.Unit, on lane: Lane, _ call: AppendCall?
   ) async -> [AppendRequest.Outcome?] {
     let longest = pool.configuration.statementTimeout
-    let left = longest - unit.since.duration(to: .now)
+    let now = ContinuousClock.now
+    let left = unit.requests.map { longest - $0.since.duration(to: now) }
     let turn = held.withLock(\.turn)
-    let limits = CallLimits(
-      timeout: max(left, Self.leastTimeout), lockTimeout: max(min(turn, left), .milliseconds(1)))
+    let most = max(left.max() ?? .zero, .milliseconds(1))
+    let limits = CallLimits(timeout: max(most, Self.leastTimeout), lockTimeout: min(turn, most))
     // One that carries nobody else's work ends with its caller's task.
     let isCancellable = unit.requests.count == 1
     let task = Task {
       await run(unit.requests, on: lane, waitingFor: .zero, limits, call, isCancellable: isCancellable)
     }
     for request in unit.requests { request.whenCancelled { if isCancellable { task.cancel() } } }
-    let isOver = left <= turn
-    return zip(unit.requests, await task.value).map { request, outcome in
-      if let outcome { return outcome }
-      if request.isCancelled { return .failure(.cancelled) }
-      return isOver ? .failure(.database(Self.timeout(after: longest))) : nil
+    let outcomes = await task.value
+    return unit.requests.indices.map { index in
+      if let outcome = outcomes[index] { return outcome }
+      if unit.requests[index].isCancelled { return .failure(.cancelled) }
+      return left[index] <= turn ? .failure(.database(Self.timeout(after: longest))) : nil
     }
   }
 

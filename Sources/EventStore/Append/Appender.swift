@@ -66,8 +66,18 @@ final class Appender: Sendable {
     return await withTaskCancellationHandler {
       await request.outcome()
     } onCancel: {
-      if queue.withLock({ $0.withdraw(request) }) { request.settle(.failure(.cancelled)) } else { request.cancel() }
+      withdraw(request)
     }
+  }
+
+  /// Its caller no longer wants it.
+  private func withdraw(_ request: AppendRequest) {
+    let (isOut, batches) = queue.withLock { queue in
+      let isOut = queue.withdraw(request)
+      return (isOut, isOut ? Self.takeBatches(&queue) : [])
+    }
+    for batch in batches { drive(departure(of: batch)) }
+    if isOut { request.settle(.failure(.cancelled)) } else { request.cancel() }
   }
 
   /// A lone caller waits so long for the server on its own thread, one of the pool that all tasks share; then the
@@ -114,13 +124,11 @@ final class Appender: Sendable {
         var aside: (unit: HeldAppends.Unit, lane: Lane, call: AppendCall)?
         switch await self.progress(of: departure, waitingFor: Self.waitOfLane) {
         case .ended(let ended): outcomes = ended
+        case .underWay(let call) where call.isUnlimited:
+          aside = (HeldAppends.Unit(requests: requests), self.lanes[lane].split(), call)
+          outcomes = [nil]
         case .underWay(let call):
-          if let unit = self.held.withLock({ $0.take(requests[0]) }) {
-            aside = (unit, self.lanes[lane].split(), call)
-            outcomes = [nil]
-          } else {
-            outcomes = await self.run(requests, on: self.lanes[lane], waitingFor: Self.waitOfLane, self.limits, call)
-          }
+          outcomes = await self.run(requests, on: self.lanes[lane], waitingFor: Self.waitOfLane, self.limits, call)
         }
         let duration = departure.time.duration(to: .now)
         let held = zip(requests, outcomes).filter { $1 == nil }.map(\.0)
@@ -163,7 +171,7 @@ final class Appender: Sendable {
   /// wakes meanwhile.
   private func handOver(_ batches: [AppendQueue.Batch], to lane: Int) {
     var departure = depart(batches, from: lane)
-    if let batch = departure?.batch { departure?.call = callAtOnce(batch.requests, on: lanes[lane]) }
+    if let next = departure { departure?.call = callAtOnce(next) }
     lanes[lane].hand(departure)
   }
 
@@ -178,8 +186,9 @@ final class Appender: Sendable {
   private func progress(of departure: Departure, waitingFor limit: Duration) async -> Progress {
     let batch = departure.batch
     let lane = lanes[batch.lane]
-    let call = departure.call ?? callAtOnce(batch.requests, on: lane)
+    let call = departure.call ?? callAtOnce(departure)
     if let call, let verdicts = call.verdicts(within: limit, onInput: { Self.wakeThreads(for: batch) }) {
+      if call.isUnlimited { giveUpRoom() }
       return .ended(told(verdicts, of: call))
     }
     let others = queue.withLock { queue in
@@ -188,6 +197,7 @@ final class Appender: Sendable {
     }
     for other in others { drive(self.departure(of: other)) }
     if let call, call.isPending, batch.requests.count == 1 { return .underWay(call) }
+    if let call, call.isUnlimited { giveUpRoom() }
     return .ended(await run(batch.requests, on: lane, waitingFor: limit, limits, call))
   }
 
@@ -234,10 +244,10 @@ final class Appender: Sendable {
         let stream = requests[first].parts[0].streamKey
         let end = endOfDivision ?? .now + Self.longestDivision
         endOfDivision = end
+        // There are many: those that are left find out aside.
+        if .now > end { return outcomes }
         // Which of them it is, is not said.
         if part.contains(where: { requests[$0].parts[0].streamKey != stream }) {
-          // There are many: those that are left find out aside.
-          if .now > end { return outcomes }
           limits.lockTimeout = Self.lockTimeoutOfPart
           parts += [Array(part[(part.count / 2)...]), Array(part[..<(part.count / 2)])]
         } else {
@@ -245,6 +255,7 @@ final class Appender: Sendable {
         }
       case .failure(.database(let error)) where part.count > 1 && error.code == .server:
         // Something about one of them; alone, it fails alone.
+        if limits.lockTimeout != nil { limits.lockTimeout = Self.lockTimeoutOfPart }
         parts += part.reversed().map { [$0] }
       case .failure(let error): for index in part { outcomes[index] = .failure(error) }
       }
@@ -320,11 +331,17 @@ final class Appender: Sendable {
     }
   }
 
-  /// The call of a batch, as ``callAtOnce(_:mayBePlaced:_:on:)``.
-  private func callAtOnce(_ requests: [AppendRequest], on lane: Lane) -> AppendCall? {
+  /// The call of a batch, sent where its lane has a connection, and it is sealed for that.
+  private func callAtOnce(_ departure: Departure) -> AppendCall? {
+    let requests = departure.batch.requests
     // Who is held up by himself goes aside as he is. (For a short call, setting the limit would be a part that counts.)
-    let isLimited = requests.count > 1 || !held.withLock(\.hasRoom)
-    return callAtOnce(requests, mayBePlaced: true, isLimited ? limits : .none, on: lane)
+    let isUnlimited =
+      requests.count == 1 && requests[0].since.duration(to: departure.time) < Self.longestQueue
+      && held.withLock { $0.reserve() }
+    var call = callAtOnce(requests, mayBePlaced: true, isUnlimited ? .none : limits, on: lanes[departure.batch.lane])
+    if call == nil, isUnlimited { giveUpRoom() }
+    call?.isUnlimited = isUnlimited
+    return call
   }
 
   /// Their call, sent where the lane has a connection, and they are sealed for it.

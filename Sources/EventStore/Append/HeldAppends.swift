@@ -7,7 +7,6 @@ struct HeldAppends {
   /// What goes in one call: one append, or several of one stream that expect no version.
   struct Unit: Sendable {
     var requests: [AppendRequest]
-    let since = ContinuousClock.now
   }
 
   /// All in line come to their turn within about this time.
@@ -23,9 +22,6 @@ struct HeldAppends {
 
   /// Whether none may be set aside, because there are no connections for them.
   var isImpossible: Bool { most == 0 }
-
-  /// Whether ``take(_:)`` takes one. Those stay: so the line keeps a connection, where there are several.
-  var hasRoom: Bool { connections < max(1, most - 1) && !isImpossible }
 
   /// How long each may wait for its lock now.
   var turn: Duration { isImpossible ? Self.round : max(Self.shortestTurn, Self.round / (1 + line.count / most)) }
@@ -45,11 +41,14 @@ struct HeldAppends {
     line.append(contentsOf: units)
   }
 
-  /// A request that has a connection already; `nil`: there are too many.
-  mutating func take(_ request: AppendRequest) -> Unit? {
-    guard hasRoom else { return nil }
+  /// Keeps room for a connection on which one append waits without a limit, however long that is; so the line has one more.
+  /// ``next(after:)`` ends that.
+  ///
+  /// - Returns: `false`: there is none.
+  mutating func reserve() -> Bool {
+    guard connections < most - 1 else { return false }
     connections += 1
-    return Unit(requests: [request])
+    return true
   }
 
   /// What goes now, on a further connection; `nil`: nothing waits, or there is none left.

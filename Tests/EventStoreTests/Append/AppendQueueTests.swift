@@ -97,6 +97,40 @@ struct AppendQueueTests {
     #expect(queue.takeBatch() == nil)
   }
 
+  @Test("those that wait for a kept stream count as little as what keeps it")
+  func kept() throws {
+    var queue = AppendQueue(AppendQueue.Limits(lanes: 2))
+    let keeping = AppendSamples.request("a-1", .exact(1))
+    queue.enqueue(keeping)
+    let pause = queue.finish(try Self.batch(&queue), after: .milliseconds(200), except: [keeping])
+    #expect(pause == nil)
+    let behind = (0..<200).map { _ in AppendSamples.request("a-1", .exact(1)) }
+    for request in behind { queue.enqueue(request) }
+    let both = AppendRequest([AppendSamples.part("a-1"), AppendSamples.part("b-1")])
+    let afterBoth = AppendSamples.request("b-1")
+    for request in [both, afterBoth] { queue.enqueue(request) }
+    #expect(queue.takeBatch() == nil)
+    // Two under way are company: a third waits for them, whatever waits for the kept stream.
+    for name in ["c-1", "c-2"] { queue.enqueue(AppendSamples.request(StreamName(trusted: name))) }
+    let two = try Self.batch(&queue)
+    #expect(two.requests.count == 2)
+    let third = AppendSamples.request("c-3")
+    queue.enqueue(third)
+    #expect(queue.takeBatch() == nil)
+    Self.finish(two, &queue)
+    let next = try Self.batch(&queue)
+    #expect(AppendSamples.isSame(next.requests, [third]))
+    Self.finish(next, &queue)
+    // What waits only behind one that gives up can go then.
+    let isOut = queue.withdraw(both)
+    let free = try Self.batch(&queue)
+    #expect(isOut && AppendSamples.isSame(free.requests, [afterBoth]))
+    Self.finish(free, &queue)
+    queue.release(keeping)
+    let last = try Self.batch(&queue)
+    #expect(AppendSamples.isSame(last.requests, [behind[0]]) && !queue.isIdle)
+  }
+
   @Test("limits hold, except for a single append that is larger by itself")
   func limits() throws {
     var queue = AppendQueue(

@@ -159,7 +159,7 @@ struct HeldStreamTests {
     }
   }
 
-  @Test("lone callers who wait leave the lanes to others, however many they are", arguments: [5, 10])
+  @Test("lone callers who wait leave the lanes to others, however many they are", arguments: [4, 5, 10])
   func lone(connections: Int) async throws {
     try await Self.withLogs(connections: connections) { holder, log in
       let told = Told()
@@ -215,6 +215,109 @@ struct HeldStreamTests {
         try await group.waitForAll()
       }
       for number in 0..<21 { #expect(try told["\(number)"]?.get().version == 3) }
+    }
+  }
+
+  @Test("lone callers, too, come to their turn while another is held up still", arguments: [3, 4, 5])
+  func turnsOfLoneCallers(connections: Int) async throws {
+    try await Self.withLogs(connections: connections) { holder, log in
+      let told = Told()
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        try await holder.withTransaction { (long: borrowing Transaction) in
+          try await holder.append([.sample("h")], to: Self.stream(0), expecting: .exact(1), in: long)
+          group.addTask { await told.append(log, "0", to: Self.stream(0), .any) }
+          try await Task.sleep(for: .milliseconds(400))
+          try await holder.withTransaction { (short: borrowing Transaction) in
+            try await holder.append([.sample("h")], to: Self.stream(1), expecting: .exact(1), in: short)
+            group.addTask { await told.append(log, "1", to: Self.stream(1), .any) }
+            try await Task.sleep(for: .seconds(1))
+          }
+          try await eventually("the one whose lock is free is told") { told.names == ["1"] }
+        }
+        try await group.waitForAll()
+      }
+      for number in 0..<2 { #expect(try told["\(number)"]?.get().version == 3) }
+    }
+  }
+
+  @Test("two callers who are held up at the same time leave the lanes to others, and can give up", arguments: [5, 10])
+  func atTheSameTime(connections: Int) async throws {
+    try await Self.withLogs(connections: connections) { holder, log in
+      let told = Told()
+      try await holder.withTransaction { (transaction: borrowing Transaction) in
+        for number in 0..<2 {
+          try await holder.append([.sample("h")], to: Self.stream(number), expecting: .exact(1), in: transaction)
+        }
+        var waiting: [Task<Void, Never>] = []
+        for number in 0..<2 {
+          waiting.append(Task { await told.append(log, "\(number)", to: Self.stream(number), .any) })
+          try await eventually("it has begun") { told.hasStarted("\(number)") }
+          try await Task.sleep(for: .milliseconds(20))
+        }
+        try await Task.sleep(for: .milliseconds(500))
+        await withTaskGroup { group in
+          for number in 2..<6 {
+            group.addTask { await told.append(log, "\(number)", to: Self.stream(number), .exact(1)) }
+          }
+        }
+        for task in waiting { task.cancel() }
+        for task in waiting { await task.value }
+        #expect(told.names.count == 6)
+      }
+    }
+  }
+
+  @Test("what waits only for one that is given up goes then")
+  func behindOneThatIsGivenUp() async throws {
+    try await Self.withLogs { holder, log in
+      let told = Told()
+      try await holder.withTransaction { (transaction: borrowing Transaction) in
+        try await holder.append([.sample("h")], to: Self.stream(0), expecting: .exact(1), in: transaction)
+        let held = Task { await told.append(log, "held", to: Self.stream(0), .any) }
+        try await Task.sleep(for: .milliseconds(500))
+        let both = Task {
+          try await log.append([
+            StreamAppend([.sample("both")], to: Self.stream(0), expecting: .any),
+            StreamAppend([.sample("both")], to: Self.stream(1), expecting: .exact(1)),
+          ])
+        }
+        try await Task.sleep(for: .milliseconds(100))
+        let behind = Task { await told.append(log, "behind", to: Self.stream(1), .exact(1)) }
+        try await Task.sleep(for: .milliseconds(100))
+        #expect(told.names.isEmpty)
+        both.cancel()
+        _ = await both.result
+        try await eventually("what was behind it is told") { told.names == ["behind"] }
+        held.cancel()
+        await held.value
+        await behind.value
+      }
+      #expect(try told["behind"]?.get().version == 2)
+    }
+  }
+
+  @Test("those that wait one behind the other do not wait for one another's time-outs")
+  func timeoutsInTurn() async throws {
+    let database = try TestDatabase.required
+    try await database.withLog { holder in
+      try await database.withLog({ $0.connection.statementTimeout = .seconds(3) }) { log in
+        try await log.append([.sample("0")], to: Self.stream(0), expecting: .noStream)
+        let told = Told()
+        try await holder.withTransaction { (transaction: borrowing Transaction) in
+          try await holder.append([.sample("h")], to: Self.stream(0), expecting: .exact(1), in: transaction)
+          for number in 0..<20 {
+            Task { await told.append(log, "\(number)", to: Self.stream(0), .streamExists) }
+          }
+          try await eventually("all are told") { told.names.count == 20 }
+        }
+        for name in told.names {
+          guard case .failure(let error as AppendError)? = told[name], case .database(let reason) = error else {
+            Issue.record("expected a time-out, found \(String(describing: told[name]))")
+            continue
+          }
+          #expect(reason.code == .timeout)
+        }
+      }
     }
   }
 
