@@ -243,6 +243,15 @@ struct HeldStreamTests {
   @Test("two callers who are held up at the same time leave the lanes to others, and can give up", arguments: [5, 10])
   func atTheSameTime(connections: Int) async throws {
     try await Self.withLogs(connections: connections) { holder, log in
+      // Each lane has its connection.
+      for _ in 0..<20 {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for number in 10..<12 {
+            group.addTask { _ = try await log.append([.sample("1")], to: Self.stream(number), expecting: .any) }
+          }
+          try await group.waitForAll()
+        }
+      }
       let told = Told()
       try await holder.withTransaction { (transaction: borrowing Transaction) in
         for number in 0..<2 {
