@@ -72,11 +72,21 @@ struct StoreOptions: ParsableArguments {
 
   /// What may not be entered looks as if it were not there.
   func checkDirectory() throws {
-    guard isEmbedded, access(directoryPath, F_OK) == 0, access(directoryPath, R_OK | X_OK) != 0 else { return }
+    guard isEmbedded else { return }
+    var found = stat()
+    var problem: Int32?
+    if stat(directoryPath, &found) != 0 {
+      problem = errno == ENOENT ? nil : errno
+    } else if found.st_mode & S_IFMT != S_IFDIR {
+      problem = ENOTDIR
+    } else if access(directoryPath, R_OK | X_OK) != 0 {
+      problem = errno
+    }
+    guard let problem else { return }
     throw CommandFailure(
       .unavailable, "noAccess",
-      "\(directoryPath) cannot be entered: \(String(cString: strerror(errno))). Run as the user whose it is, or name another "
-        + "with --directory")
+      "\(directoryPath) cannot be entered: \(String(cString: strerror(problem))). "
+        + (problem == ENOTDIR ? "Name" : "Run as the user whose it is, or name") + " another with --directory")
   }
 
   // MARK: The database
@@ -120,11 +130,30 @@ struct StoreOptions: ParsableArguments {
       throw CommandFailure(
         .notFound, "noStore", "there is no event store in \(directoryPath): `esctl up` or the first append makes one")
     }
-    let connection = try await connection()
-    guard isEmbedded else { return connection }
-    let migrator = Migrator(connection, schema: try schemaName)
-    if access == .write { try await migrator.migrateIfNeeded() } else { try await migrator.upgradeIfNeeded() }
-    return connection
+    return try await whenReady {
+      let connection = try await connection()
+      guard isEmbedded else { return connection }
+      let migrator = Migrator(connection, schema: try schemaName)
+      if access == .write { try await migrator.migrateIfNeeded() } else { try await migrator.upgradeIfNeeded() }
+      return connection
+    }
+  }
+
+  /// Waits for the private server, which takes no connections while it recovers from a crash.
+  ///
+  /// - Parameter isStarted: Whether `body` starts it: then it is waited for, too, where it is about to stop.
+  func whenReady<R>(isStarted: Bool = true, _ body: () async throws -> R) async throws -> R {
+    let deadline = ContinuousClock.now + .seconds(60)
+    while true {
+      do { return try await body() } catch {
+        // libpq tells no SQLSTATE; the private server speaks English.
+        let problem = CommandFailure(error).description
+        guard isEmbedded, .now < deadline, problem.contains("the database system is "),
+          isStarted || !problem.contains("shutting down")
+        else { throw error }
+        try await Task.sleep(for: .milliseconds(100))
+      }
+    }
   }
 
   // MARK: The log
@@ -155,6 +184,7 @@ struct StoreOptions: ParsableArguments {
     var configuration = EventLogConfiguration(
       connection.connectionString, schema: try schemaName, encryption: encryption)
     configuration.connection = connection
+    configuration.logger = ComplainingLog.logger(json: json)
     configuration.isReadOnly = access == .read || access == .inspect
     if access == .read {
       // Who follows a store from before its first append, which makes the keyring.

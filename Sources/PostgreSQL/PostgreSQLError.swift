@@ -92,7 +92,7 @@ extension PostgreSQLError {
   /// libpq's message on the connection, in one line.
   static func connectionMessage(_ connection: OpaquePointer?) -> String {
     guard let connection, let text = PQerrorMessage(connection) else { return "no connection" }
-    let message = String(cString: text).split(whereSeparator: \.isNewline).joined(separator: " ")
+    let message = String(cString: text).split(whereSeparator: \.isWhitespace).joined(separator: " ")
     return message.isEmpty ? "the server closed the connection" : message
   }
 }

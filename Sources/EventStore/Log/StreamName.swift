@@ -56,8 +56,11 @@ package struct ExactName: Hashable, Sendable {
 
 extension String {
   fileprivate var hasControlCharacter: Bool {
-    func isControl(_ byte: UInt8) -> Bool { byte < 0x20 || byte == 0x7F }
-    return utf8.withContiguousStorageIfAvailable { $0.contains(where: isControl) } ?? utf8.contains(where: isControl)
+    // Those of two bytes, U+0080 to U+009F, begin with this one.
+    func isControl(_ byte: UInt8) -> Bool { byte < 0x20 || byte == 0x7F || byte == 0xC2 }
+    guard utf8.withContiguousStorageIfAvailable({ $0.contains(where: isControl) }) ?? utf8.contains(where: isControl)
+    else { return false }
+    return unicodeScalars.contains { $0.properties.generalCategory == .control }
   }
 
   /// (By memcmp: the library's elementsEqual took a tenth of an append's instructions.)

@@ -24,7 +24,10 @@ final class Subscription: EventPageSource {
           failures < log.configuration.subscriptionRetries
         else { throw error }
         failures += 1
-        log.configuration.logger.warning("A subscription lost the database", metadata: ["error": "\(error)"])
+        if failures == 1 {
+          log.configuration.logger.warning(
+            "A subscription lost the database, and goes on when that is back", metadata: ["error": "\(error)"])
+        }
         follower.restart()
         await log.hints.wait(after: log.hints.count, atMost: .milliseconds(min(50 << min(failures, 6), 2000)))
       }

@@ -40,14 +40,14 @@ struct Import: AsyncParsableCommand {
 
   @Option(
     help:
-      "How times are written: iso8601, unix, unixms, or a pattern such as yyMMdd (1970 to 2069) or 'yyyy-MM-dd HH:mm'. Without an offset: UTC."
+      "How times are written: iso8601 (the default), unix, unixms, or a pattern such as yyMMdd (1970 to 2069) or 'yyyy-MM-dd HH:mm'. Without an offset: UTC."
   )
-  var timeFormat = "iso8601"
+  var timeFormat: String?
 
   @Option(help: "Whose data a row is, for encryption, likewise. Default: the stream.")
   var subject: String?
 
-  @Option(help: "The name that event ids are derived from. Default: the file's name without its folder.")
+  @Option(help: "The name that event ids are derived from. Default: the file's name without its folder; stdin for -.")
   var source: String?
 
   enum OnError: String, ExpressibleByArgument, CaseIterable { case stop, skip }
@@ -62,6 +62,7 @@ struct Import: AsyncParsableCommand {
       throw ValidationError("--format is needed: csv or jsonl")
     }
     if format == .csv, stream == nil || type == nil { throw ValidationError("CSV needs --stream and --type") }
+    if timeFormat != nil, time == nil { throw ValidationError("--time-format needs --time: where a row's time stands") }
     if (stream == nil) != (type == nil) { throw ValidationError("--stream and --type go together") }
     for (name, value) in [("--time", time), ("--subject", subject), ("--source", source)]
     where stream == nil && value != nil {
@@ -85,7 +86,7 @@ struct Import: AsyncParsableCommand {
     guard let delimiterByte, let resolvedFormat else { return }
     guard let stream, let type else { return try await load(try ExportedRows(path: file)) }
     let mapping = RowMapping(
-      source: sourceName, stream: stream, type: type, time: time, timeFormat: try TimeFormat(timeFormat),
+      source: sourceName, stream: stream, type: type, time: time, timeFormat: try TimeFormat(timeFormat ?? "iso8601"),
       subject: subject)
     // Opened before the store: a file that is not there needs no database.
     switch resolvedFormat {

@@ -11,8 +11,10 @@ struct Up: AsyncParsableCommand {
   @OptionGroup var store: StoreOptions
 
   func run() async throws {
-    let connection = try await store.connection()
-    let applied = try await Migrator(connection, schema: store.schemaName).migrate()
+    let (connection, applied) = try await store.whenReady {
+      let connection = try await store.connection()
+      return (connection, try await Migrator(connection, schema: store.schemaName).migrate())
+    }
     let output = StandardOutput()
     if store.json {
       output.line(
@@ -43,7 +45,18 @@ struct Down: AsyncParsableCommand {
     var wasRunning = false
     if case .running = before {
       wasRunning = true
-      try await cluster.stop()
+      // One that is told to stop while it recovers from a crash may never end.
+      if let connection = cluster.connectionString() {
+        _ = try? await store.whenReady(isStarted: false) {
+          try await Connection.connect(ConnectionConfiguration(connection)).close()
+        }
+      }
+      do { try await cluster.stop() } catch let error as EmbeddedClusterError {
+        guard case .stopTimedOut = error else { throw error }
+        store.notice(
+          "the private PostgreSQL had not ended after a minute: ending it at once. It recovers at the next start")
+        try await cluster.stop(mode: .immediate)
+      }
     }
     let output = StandardOutput()
     if store.json {

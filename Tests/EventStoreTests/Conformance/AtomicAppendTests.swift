@@ -95,6 +95,7 @@ struct AtomicAppendTests {
           [StreamAppend([.sample(type: String(repeating: "é", count: 129))], to: "a-1", expecting: .any)]
         ),
         ("a control character", [StreamAppend([.sample(type: "a\nb")], to: "a-1", expecting: .any)]),
+        ("one of two bytes", [StreamAppend([.sample(type: "a\u{9B}b")], to: "a-1", expecting: .any)]),
         ("schema version 0", [StreamAppend([badVersion], to: "a-1", expecting: .any)]),
         ("a long subject", [StreamAppend([badSubject], to: "a-1", expecting: .any)]),
         ("a large payload", [StreamAppend([large], to: "a-1", expecting: .any)]),

@@ -177,7 +177,9 @@ struct HeldStreamTests {
             try await holder.append([.sample("h")], to: Self.stream(number), expecting: .any, in: transaction)
           }
           for number in 0..<7 {
-            group.addTask { await told.append(log, "\(number)", to: Self.stream(number), number == 0 ? .streamExists : .any) }
+            group.addTask {
+              await told.append(log, "\(number)", to: Self.stream(number), number == 0 ? .streamExists : .any)
+            }
             try await Task.sleep(for: .milliseconds(150))
           }
           for number in 7..<10 {
