@@ -17,7 +17,7 @@ struct Scenario: Sendable {
   static let all: [Scenario] = [
     .appends32, .appends256, .appends32Function, .lone, .appendsAny, .appendsNew, .batch100,
     .twoProcesses,
-    .scan, .scanCodable, .stream100, .sealAppend, .sealScan, .importFile,
+    .scan, .scanCodable, .stream100, .sealAppend, .sealAppend32, .sealScan, .importFile,
     .stream10k, .replay10k, .snapshotLoad, .snapshotAppends,
     .rebuild, .projectionLag, .rebuildLag,
     .drain, .drainQueue, .drainKeys, .deliveryLag, .idleGroups, .idleConsumers,
