@@ -41,6 +41,8 @@ struct History: AsyncParsableCommand {
     let name = try StreamName(stream)
     try await store.withLog(.read) { log in
       let printer = HistoryPrinter(json: store.json, who: who)
+      // What comes before an event that cannot be opened is shown.
+      defer { printer.flush() }
       let replay = CommandEnvironment.replay(of: name.category, in: log)
       var last = (version: first - 1, position: Position.start)
       do {
@@ -77,7 +79,10 @@ private final class HistoryPrinter {
   private let changes: ReplayPrinter
   private var widths = (type: 12, who: 4)
   private var hasHeading = false
+  /// Not yet printed: columns are as wide as the widest of them.
+  private var waiting: [StreamStep] = []
 
+  private static let mostWaiting = 100
   private static let longestChange = 60
   /// With microseconds.
   private static let longestTime = 27
@@ -89,22 +94,39 @@ private final class HistoryPrinter {
   }
 
   func flush() {
+    printWaiting()
     changes.output.flush()
     output.flush()
   }
 
   func print(_ step: StreamStep) {
+    if json { return changes.print(step.event, step.changes, who: who(of: step) ?? "") }
+    waiting.append(step)
+    if waiting.count == Self.mostWaiting { printWaiting() }
+  }
+
+  private func who(of step: StreamStep) -> String? {
     // What is null names nobody.
-    let who = keys.lazy.compactMap { step.event.metadata[$0] }.first { $0 != "null" }
-    if json { return changes.print(step.event, step.changes, who: who ?? "") }
-    // As wide as anything was so far: the events to come are not known.
-    widths.type = max(widths.type, TextWidth.of(cut(step.event.type, to: 32)))
-    widths.who = max(widths.who, TextWidth.of(cut(who ?? "", to: 20)))
+    keys.lazy.compactMap { step.event.metadata[$0] }.first { $0 != "null" }
+  }
+
+  private func printWaiting() {
+    guard !waiting.isEmpty else { return }
+    for step in waiting {
+      widths.type = max(widths.type, TextWidth.of(cut(step.event.type, to: 32)))
+      widths.who = max(widths.who, TextWidth.of(cut(who(of: step) ?? "", to: 20)))
+    }
     if !hasHeading {
       hasHeading = true
       output.line(output.terminal.styled(columns("VERSION", "TIME", "TYPE", "WHO") + "WHAT CHANGED", .bold))
     }
-    let head = columns(String(step.event.version), Timestamp.text(step.event.time), step.event.type, who ?? "-")
+    for step in waiting { printLine(step) }
+    waiting.removeAll(keepingCapacity: true)
+  }
+
+  private func printLine(_ step: StreamStep) {
+    let head = columns(
+      String(step.event.version), Timestamp.text(step.event.time), step.event.type, who(of: step) ?? "-")
     let changes = step.changes.isEmpty ? ["-"] : step.changes.map(ReplayPrinter.text)
     guard let width = output.terminal.width, width > TextWidth.of(head) + 20 else {
       return output.line(TextWidth.printable(head + changes.joined(separator: ", ")))

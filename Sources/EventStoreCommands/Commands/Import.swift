@@ -156,12 +156,12 @@ struct Import: AsyncParsableCommand {
         }
         count += 1
         if count & 255 == 0 {
-          bar.update(completed: rows.bytesConsumed, detail: "\(Quantity.count(count)) rows")
+          bar.update(completed: rows.bytesConsumed, detail: Quantity.count(count, "row"))
           try Task.checkCancellation()
         }
       }
       let progress = try await bulk.finish()
-      bar.update(completed: rows.bytesConsumed, detail: "\(Quantity.count(count)) rows")
+      bar.update(completed: rows.bytesConsumed, detail: Quantity.count(count, "row"))
       bar.finish()
       return (progress, bad)
     } catch {

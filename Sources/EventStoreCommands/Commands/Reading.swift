@@ -178,7 +178,7 @@ struct Export: AsyncParsableCommand {
         bar.update(completed: count)
       }
       lines.flush()
-      try StandardOutput.checkArrival()
+      try StandardOutput.checkArrival(in: output == "-" ? "the output" : output)
       bar.finish()
       if count == 0, !category.isEmpty {
         throw CommandFailure(
@@ -187,7 +187,7 @@ struct Export: AsyncParsableCommand {
             + (output == "-" ? "" : "; \(output) was not written"))
       }
       if let file { try file.complete() }
-      if !StandardOutput.isLost, output != "-" || !store.json { store.notice("exported \(count) events") }
+      if !StandardOutput.isLost, output != "-" || !store.json { store.notice("exported \(Quantity.count(count, "event"))") }
     }
   }
 }

@@ -126,7 +126,7 @@ struct ReplayRange {
     output.line(
       store.json
         ? .object([("events", .integer(done.events)), ("position", .integer(Int(done.position.description) ?? 0))])
-        : .null, or: "replayed \(done.events) events, up to position \(done.position)", json: store.json)
+        : .null, or: "replayed \(Quantity.count(done.events, "event")), up to position \(done.position)", json: store.json)
     output.flush()
   }
 }
@@ -210,7 +210,7 @@ private struct CommandSink: ReplaySink {
       let first = events.first.map { "\($0.position)" } ?? ""
       throw CommandFailure(
         .failed, "execFailed",
-        "the command failed (\(result.terminationStatus.words)) on \(events.count) events from position \(first)")
+        "the command failed (\(result.terminationStatus.words)) on \(Quantity.count(events.count, "event")) from position \(first)")
     }
   }
 }
@@ -254,7 +254,7 @@ private struct CountingSink: ReplaySink {
           ("types", .object(sorted.map { ($0.key, .integer($0.value)) })),
         ]))
     } else {
-      output.line("\(Quantity.count(count)) events of \(Quantity.count(streams.count)) streams would be replayed")
+      output.line("\(Quantity.count(count, "event")) of \(Quantity.count(streams.count, "stream")) would be replayed")
       if let first, let last {
         output.line(
           "from position \(first.position), \(Timestamp.text(first.time)), to \(last.position), \(Timestamp.text(last.time))"

@@ -284,7 +284,8 @@ struct SnapshotsVerify: AsyncParsableCommand {
           ]))
       } else {
         output.line(
-          "\(same) as a full replay gives, \(different.count) different, \(without) streams without a snapshot")
+          "\(same) as a full replay gives, \(different.count) different, "
+            + "\(Quantity.count(without, "stream")) without a snapshot")
         for snapshot in different {
           output.line("DIFFERENT  \(snapshot.stream) at version \(snapshot.version): \(snapshot.reason)")
         }

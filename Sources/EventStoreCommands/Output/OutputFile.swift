@@ -60,7 +60,7 @@ final class OutputFile {
   /// Makes sure that everything is on disk, and gives the file its name.
   func complete() throws {
     output.flush()
-    try StandardOutput.checkArrival()
+    try StandardOutput.checkArrival(in: path)
     guard let temporaryPath else { return }
     guard fsync(descriptor) == 0, rename(temporaryPath, path) == 0 else { throw Self.failure(path) }
     isComplete = true

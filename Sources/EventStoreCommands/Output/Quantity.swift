@@ -11,6 +11,13 @@ package enum Quantity {
     return String(decoding: result, as: UTF8.self)
   }
 
+  /// `1` as `1 event`, `1234` as `1,234 events`.
+  ///
+  /// - Parameter noun: What is counted, in the singular; its plural ends in an s.
+  package static func count(_ value: Int, _ noun: String) -> String {
+    "\(count(value)) \(noun)\(value == 1 ? "" : "s")"
+  }
+
   /// `1536` as `1.5 KiB`.
   package static func bytes(_ value: Int) -> String {
     guard value.magnitude >= 1024 else { return "\(value) B" }

@@ -53,12 +53,13 @@ final class StandardOutput {
     return poll(&output, 1, 0) > 0 && output.revents & Int16(POLLERR | POLLHUP | POLLNVAL) != 0
   }
 
+  /// - Parameter name: Of where it went.
   /// - Throws: ``CommandFailure`` when output was lost. A reader that went away, as `head` does, had enough: that is
   ///   no failure.
-  static func checkArrival() throws {
+  static func checkArrival(in name: String = "the output") throws {
     let number = loss.load(ordering: .relaxed)
     guard number != 0, number != EPIPE else { return }
-    throw CommandFailure(.failed, "cannotWrite", "cannot write the output: \(String(cString: strerror(number)))")
+    throw CommandFailure(.failed, "cannotWrite", "cannot write \(name): \(String(cString: strerror(number)))")
   }
 
   /// A line for people, or several: what came from data does nothing to a terminal.

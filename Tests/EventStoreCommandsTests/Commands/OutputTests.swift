@@ -194,6 +194,8 @@ extension CommandLineTests {
           let output = try await esctl.shell("esctl \(command)")
           #expect(output.status == 1, "\(command)")
           #expect(output.standardError.contains("No space left"), "\(command): \(output.standardError)")
+          let name = command.contains("--output") ? "/dev/full" : "the output"
+          #expect(output.standardError.contains("cannot write \(name)"), "\(command): \(output.standardError)")
         }
       }
     }

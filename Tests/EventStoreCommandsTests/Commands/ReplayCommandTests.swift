@@ -70,13 +70,19 @@ extension CommandLineTests {
         #expect(try await esctl("history", "account-1").standardOutput.contains("cents 100 → 250"))
         let running = try esctl.start(["history", "account-1", "--follow", "--json"], input: nil)
         _ = try await esctl("append", "account-2", "--type", "deposited", "--data", "{\"cents\":1}")
-        _ = try await esctl("append", "account-1", "--type", "deposited", "--data", "{\"cents\":8}")
+        _ = try await esctl("append", "account-1", "--type", "deposited", "--data", "{\"cents\":8}", "--metadata", "{\"actor\":\"Ada Lovelace\"}")
         while try running.printed.split(separator: "\n").count < 4 { try await Task.sleep(for: .milliseconds(10)) }
         running.signal(SIGINT)
         let output = try await running.output()
         #expect(output.status == 0)
         #expect(try output.lines.map { $0["version"] as? Int } == [1, 2, 3, 4])
         #expect(try await esctl("history", "account-9").status == 4)
+
+        // The widest name comes last.
+        let table = try await esctl("history", "account-1").standardOutput.split(separator: "\n")
+        let column = try #require(table.first?.range(of: "WHAT CHANGED")).lowerBound.utf16Offset(in: table[0])
+        #expect(table.count == 5)
+        for line in table.dropFirst() { #expect(line.dropFirst(column).hasPrefix("cents"), "\(line)") }
       }
     }
 

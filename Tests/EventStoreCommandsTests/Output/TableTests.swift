@@ -80,6 +80,7 @@ struct TableTests {
   func quantities() {
     #expect(
       [0, 999, 1_000, 1_234_567, -1_000].map(Quantity.count) == ["0", "999", "1,000", "1,234,567", "-1,000"])
+    #expect([0, 1, 2_000].map { Quantity.count($0, "event") } == ["0 events", "1 event", "2,000 events"])
     #expect(
       [0, 1023, 1024, 1536, 1_048_575, 1 << 30].map(Quantity.bytes) == [
         "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "1.0 GiB",

@@ -79,7 +79,7 @@ struct OutboxBench: AsyncParsableCommand {
         .object([
           ("events", .integer(count)), ("seconds", .number(took)), ("eventsPerSecond", .number(Double(count) / took)),
         ]),
-        or: "\(Quantity.count(count)) events in \(Quantity.duration(.seconds(took))): "
+        or: "\(Quantity.count(count, "event")) in \(Quantity.duration(.seconds(took))): "
           + "\(Quantity.count(Int(Double(count) / took))) events/s", json: store.json)
       output.flush()
       guard ContinuousClock.now < end, !Task.isCancelled else { return }

@@ -64,7 +64,7 @@ struct ProjectionsRebuild: AsyncParsableCommand {
         output.line(line.json)
       } else {
         output.line(
-          "\(name) version \(built.version) has caught up: \(Quantity.count(built.applied)) events in all, "
+          "\(name) version \(built.version) has caught up: \(Quantity.count(built.applied, "event")) in all, "
             + "\(Quantity.duration(start.duration(to: .now)))")
         output.line(
           built.role == .live
@@ -128,7 +128,7 @@ struct ProjectionsCompare: AsyncParsableCommand {
     for table in result.tablesOnlyInNew { output.printable("table \(table): only in \(other)") }
     for table in result.tables {
       output.line(
-        "table \(table.table): \(Quantity.count(table.rowsInLive)) rows live, \(Quantity.count(table.rowsInNew)) \(other)"
+        "table \(table.table): \(Quantity.count(table.rowsInLive, "row")) live, \(Quantity.count(table.rowsInNew)) \(other)"
       )
       for column in table.columnsOnlyInLive { output.printable("  column \(column): only in live") }
       for column in table.columnsOnlyInNew { output.printable("  column \(column): only in \(other)") }
