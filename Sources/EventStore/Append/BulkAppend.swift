@@ -33,12 +33,12 @@ public final class BulkAppend {
     /// Where it was seen to be.
     var committed: Int
     let isPlain: Bool
-    /// The events that were there when this import met the stream, by id: where.
-    let known: [UUID: Int64]
+    /// The events that were there when this import met the stream.
+    let known: KnownEvents
 
-    init(_ entry: StreamDirectory.Entry, version: Int, isPlain: Bool, known: [UUID: Int64]) {
+    init(_ entry: StreamDirectory.Entry, isPlain: Bool, known: KnownEvents) {
       self.entry = entry
-      self.version = version
+      version = Int(known.lastVersion)
       committed = version
       self.isPlain = isPlain
       self.known = known
@@ -64,6 +64,8 @@ public final class BulkAppend {
   private static let batchEvents = 1000
   private static let batchBytes = 1 << 20
   private static let batchesInFlight = 3
+  /// Ids of known events that are read at once.
+  private static let idsAtOnce = 10_000
 
   private let log: PostgreSQLEventLog
   private var lease: ConnectionPool.Lease?
@@ -313,23 +315,37 @@ public final class BulkAppend {
         let names = BinaryArray(new.map(\.description).sorted())
         let made = try await connection.execute(log.queries.streamIDs, Parameters(names))
         let ids = made.indices.map { (StreamName(trusted: made.text($0, 0)), made.int64($0, 1)) }
-        let found = try await connection.execute(
-          log.queries.streamEvents, Parameters(BinaryArray(ids.map(\.1))), timeout: .seconds(600))
-        var known: [Int64: [UUID: Int64]] = [:]
-        var versions: [Int64: Int] = [:]
-        for index in found.indices {
-          known[found.int64(index, 0), default: [:]][found.uuid(index, 2)] = found.int64(index, 3)
-          versions[found.int64(index, 0)] = Int(found.int64(index, 1))
-        }
+        var known = try await events(of: ids.map(\.1), on: connection)
         for (name, id) in ids {
           let isPlain = log.plaintextCategories.contains(stream: name)
           streams[name] = Stream(
-            log.directory.learn(name, id: id), version: versions[id] ?? 0, isPlain: isPlain, known: known[id] ?? [:])
+            log.directory.learn(name, id: id), isPlain: isPlain, known: known.removeValue(forKey: id) ?? KnownEvents())
           if !isPlain, log.keys.current(for: name.description) == nil { subjects.insert(name.description) }
         }
       }
       if !subjects.isEmpty { try await log.keys.fetch(subjects: Array(subjects), connection) }
       return lease
     }
+  }
+
+  /// Those that are there, of each of these streams that has any.
+  private func events(
+    of streams: [Int64], on connection: Connection
+  ) async throws(PostgreSQLError) -> [Int64: KnownEvents] {
+    var known: [Int64: KnownEvents] = [:]
+    while true {
+      let page = try await connection.execute(
+        log.queries.streamEvents,
+        Parameters(
+          BinaryArray(streams), BinaryArray(streams.map { known[$0]?.lastVersion ?? 0 }), Int64(Self.idsAtOnce)),
+        timeout: .seconds(600))
+      for row in page.indices {
+        known[page.int64(row, 0), default: KnownEvents()].append(
+          page.uuid(row, 2), version: page.int64(row, 1), position: page.int64(row, 3))
+      }
+      guard page.count == Self.idsAtOnce else { break }
+    }
+    for stream in known.keys { known[stream]?.sort() }
+    return known
   }
 }

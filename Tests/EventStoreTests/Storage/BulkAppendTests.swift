@@ -66,6 +66,27 @@ struct BulkAppendTests {
     }
   }
 
+  @Test("of streams with more events than are looked at in one go none is added again, what is missing is")
+  func long() async throws {
+    let database = try TestDatabase.required
+    let events = (0..<12_000).map { EventData.sample("\($0)") }
+    try await database.withLog { log in
+      for (count, expected) in [
+        (10_500, BulkAppend.Progress(added: 21_000, skipped: 0)), (12_000, .init(added: 3000, skipped: 21_000)),
+        (12_000, .init(added: 0, skipped: 24_000)),
+      ] {
+        let bulk = BulkAppend(log)
+        for event in events.prefix(count) {
+          for stream in ["order-1", "order-2"] as [StreamName] { try await bulk.append(event, to: stream) }
+        }
+        #expect(try await bulk.finish() == expected)
+      }
+      for stream in ["order-1", "order-2"] as [StreamName] {
+        #expect(try await log.read(stream).collect().map(\.text) == (0..<12_000).map(String.init))
+      }
+    }
+  }
+
   @Test("a stream keeps its key, however many were met since")
   func keys() async throws {
     let database = try TestDatabase.required
