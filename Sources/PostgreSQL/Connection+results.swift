@@ -18,7 +18,7 @@ extension Connection {
     state.readable = readable
     state.writable = writable
     guard state.mover == .reactor else { return }
-    Reactor.shared.watch(state.socket, state.token, readable: readable, writable: writable)
+    state.reactor.watch(state.socket, state.token, readable: readable, writable: writable)
   }
 
   func ready(readable: Bool, writable: Bool) {

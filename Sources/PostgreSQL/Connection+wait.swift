@@ -24,14 +24,14 @@ extension Connection {
     let mine = state.withLock { state -> Alarm? in
       guard state.pg != nil, state.mover != .caller, let alarm = state.alarm ?? Alarm() else { return nil }
       if state.mover == .reactor, state.ownsSocket {
-        Reactor.shared.watch(state.socket, state.token, readable: false, writable: false)
+        state.reactor.watch(state.socket, state.token, readable: false, writable: false)
       }
       state.mover = .caller
       state.alarm = alarm
+      if limit < .milliseconds(Int64(Reactor.tickMilliseconds)) { state.reactor.hurry() }
       return alarm
     }
     guard let alarm = mine else { return }
-    if limit < .milliseconds(Int64(Reactor.tickMilliseconds)) { Reactor.shared.hurry() }
     while !isDone() {
       guard let socket = state.withLock({ $0.pollDescriptor }) else { break }
       let (isReadable, wasRung) = withUnsafeTemporaryAllocation(of: pollfd.self, capacity: 2) { descriptors in
@@ -57,7 +57,7 @@ extension Connection {
     guard state.mover == .none else { return }
     state.mover = .reactor
     guard state.ownsSocket else { return }
-    Reactor.shared.watch(state.socket, state.token, readable: state.readable, writable: state.writable)
+    state.reactor.watch(state.socket, state.token, readable: state.readable, writable: state.writable)
   }
 }
 

@@ -50,6 +50,7 @@ public final class Connection: Sendable, ReactorClient {
   }
 
   struct State {
+    let reactor: Reactor
     /// `nil` once the connection has failed or was closed.
     var handle: Handle?
     var pg: OpaquePointer? { handle?.pg }
@@ -95,7 +96,7 @@ public final class Connection: Sendable, ReactorClient {
     public let payload: String
   }
 
-  let state = Mutex(State())
+  let state: Mutex<State>
   /// Set while the lock is held, by what libpq reads for the first of the entries.
   let isStandbyGivenUp = Atomic(false)
   package let configuration: ConnectionConfiguration
@@ -105,7 +106,10 @@ public final class Connection: Sendable, ReactorClient {
   package static var newestSerial: UInt64 { serials.load(ordering: .sequentiallyConsistent) }
   private static let serials = Atomic<UInt64>(0)
 
-  private init(_ configuration: ConnectionConfiguration) { self.configuration = configuration }
+  private init(_ configuration: ConnectionConfiguration, _ reactor: Reactor) {
+    self.configuration = configuration
+    state = Mutex(State(reactor: reactor))
+  }
 
   // MARK: Connecting and closing
 
@@ -130,6 +134,8 @@ public final class Connection: Sendable, ReactorClient {
       ("client_encoding", "UTF8"), ("dbname", configuration.connectionString),
     ]
     if let error = ConnectionString.problem(configuration.connectionString) { return .failure(error) }
+    let reactor: Reactor
+    do { reactor = try Reactor.shared() } catch { return .failure(error) }
     let pg = withCStrings(settings.map(\.0)) { keywords in
       withCStrings(settings.map(\.1)) { values in PQconnectdbParams(keywords, values, 1) }
     }
@@ -142,12 +148,12 @@ public final class Connection: Sendable, ReactorClient {
     // What libpq keeps of an error, and puts before the next one, is not to have values of rows in it. (The fields of results
     // stay as they are.)
     PQsetErrorVerbosity(pg, PQERRORS_SQLSTATE)
-    let connection = Connection(configuration)
+    let connection = Connection(configuration, reactor)
     connection.receiveNotices(of: pg)
     connection.state.withLock { [handle = Handle(pg)] state in
       state.handle = handle
       state.socket = PQsocket(handle.pg)
-      state.token = Reactor.shared.register(state.socket, connection)
+      state.token = reactor.register(state.socket, connection)
     }
     return .success(connection)
   }
@@ -185,7 +191,7 @@ public final class Connection: Sendable, ReactorClient {
     _ state: inout State, _ error: PostgreSQLError
   ) -> [(PendingResult, PostgreSQLError)] {
     guard let pg = state.pg else { return [] }
-    Reactor.shared.deregister(state.ownsSocket ? state.socket : nil, state.token)
+    state.reactor.deregister(state.ownsSocket ? state.socket : nil, state.token)
     PQfinish(pg)
     state.handle = nil
     state.failure = error

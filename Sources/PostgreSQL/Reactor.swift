@@ -6,8 +6,8 @@ internal import Synchronization
 ///
 /// Not a Dispatch source: on Linux that costs a second thread hop for each event, and a lone caller would pay it.
 final class Reactor: Sendable {
-  /// The process's own reactor. Connections do little on it: they move bytes and split messages.
-  static let shared = Reactor()
+  /// The process's own. Connections do little on it: they move bytes and split messages.
+  private static let made = Mutex<Reactor?>(nil)
 
   private let epoll: Int32
   private struct Clients {
@@ -27,14 +27,37 @@ final class Reactor: Sendable {
   /// No client's.
   private static let alarmToken: UInt64 = 0
 
-  private init() {
-    epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
-    guard epoll >= 0, let alarm = Alarm() else { preconditionFailure("no descriptor for the reactor: errno \(errno)") }
+  /// The process's own reactor, made when the first connection needs it.
+  ///
+  /// - Throws: `connectFailed` where the process may have no further descriptor or thread. Whoever comes later tries again.
+  static func shared() throws(PostgreSQLError) -> Reactor {
+    let outcome = made.withLock { made -> Result<Reactor, PostgreSQLError> in
+      if let made { return .success(made) }
+      guard let alarm = Alarm() else { return .failure(failure(errno)) }
+      let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+      guard epoll >= 0 else { return .failure(failure(errno)) }
+      let reactor = Reactor(epoll, alarm)
+      let created = NewThread.start { reactor.run() }
+      guard created == 0 else { return .failure(failure(created)) }
+      made = reactor
+      return .success(reactor)
+    }
+    return try outcome.get()
+  }
+
+  private static func failure(_ number: Int32) -> PostgreSQLError {
+    PostgreSQLError(
+      .connectFailed,
+      "the process may have no further file descriptor or thread: \(String(cString: strerror(number))); raise its limits")
+  }
+
+  private init(_ epoll: Int32, _ alarm: Alarm) {
+    self.epoll = epoll
     self.alarm = alarm
     control(EPOLL_CTL_ADD, alarm.descriptor, Self.alarmToken, readable: true, writable: false)
-    let created = NewThread.start { Reactor.shared.run() }
-    precondition(created == 0, "no thread for the reactor: errno \(created)")
   }
+
+  deinit { close(epoll) }
 
   /// Starts to watch `socket` for input.
   func register(_ socket: Int32, _ client: any ReactorClient) -> UInt64 {

@@ -57,6 +57,17 @@ extension CommandLineTests {
       }
     }
 
+    @Test("5 or 6: a process that may open few files says so")
+    func fewDescriptors() async throws {
+      try await withEsctl { (esctl: inout EsctlRunner) async throws in
+        for most in 9...16 {
+          let output = try await esctl.shell("ulimit -n \(most); esctl log")
+          let isRefused = [5, 6].contains(output.status) && output.standardError.contains("Too many open files")
+          #expect(output.status == 0 || isRefused, "\(most): \(output.status) \(output.standardError)")
+        }
+      }
+    }
+
     @Test("6: another master key is refused before anything is written; a keyring that others can read, always")
     func keys() async throws {
       try await withEsctl { (esctl: inout EsctlRunner) async throws in
