@@ -18,6 +18,11 @@ extension EmbeddedCluster {
     if let connection = connectionString() { return connection }
     return try await locked {
       try await createUnlocked()
+      let deadline = ContinuousClock.now + timeout
+      while let server = PostmasterFile(in: files.data), server.isStopping, server.isProcessHere, .now < deadline {
+        // Somebody stopped it and did not wait for that.
+        try await Task.sleep(for: .milliseconds(5))
+      }
       if let server = PostmasterFile(in: files.data), server.isServing {
         // Somebody started it and did not wait for it.
         return try await ready(pid: server.pid, logStart: files.size(of: files.log), timeout: timeout)

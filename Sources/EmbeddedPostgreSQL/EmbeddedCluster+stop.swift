@@ -5,10 +5,21 @@ import SystemPackage
 extension EmbeddedCluster {
   /// Stops the server and waits until it has ended. Returns at once when none runs.
   ///
+  /// - Parameter orAtOnce: Where it has not ended by then it is told to do so at once, and recovers at its next start;
+  ///   this is called before. `nil`: that is an error.
   /// - Throws: ``EmbeddedClusterError``, `CancellationError` (the server goes on stopping).
-  public func stop(mode: StopMode = .fast, timeout: Duration = .seconds(60)) async throws {
+  public func stop(
+    mode: StopMode = .fast, timeout: Duration = .seconds(60), orAtOnce: (@Sendable () -> Void)? = nil
+  ) async throws {
     guard PostmasterFile(in: files.data) != nil else { return }
-    try await locked { try await stopUnlocked(mode: mode, timeout: timeout) }
+    // All of it in one go: nobody starts another server meanwhile, which would be the one that is stopped.
+    try await locked {
+      do { try await stopUnlocked(mode: mode, timeout: timeout) } catch let error as EmbeddedClusterError {
+        guard let orAtOnce, case .stopTimedOut = error else { throw error }
+        orAtOnce()
+        try await stopUnlocked(mode: .immediate, timeout: .seconds(60))
+      }
+    }
   }
 
   /// Stops the server and removes the cluster with all its data. Files that the caller keeps in the same

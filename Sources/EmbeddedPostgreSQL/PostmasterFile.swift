@@ -9,6 +9,7 @@ struct PostmasterFile: Hashable {
   private(set) var socketDirectory: FilePath?
   let port: Int?
   let isReady: Bool
+  let isStopping: Bool
 
   init?(in dataDirectory: FilePath) {
     let path = dataDirectory.appending("postmaster.pid").string
@@ -39,6 +40,7 @@ struct PostmasterFile: Hashable {
     port = lines.count > 3 ? Int(lines[3]) : nil
     socketDirectory = lines.count > 4 && !lines[4].isEmpty ? FilePath(String(lines[4])) : nil
     isReady = lines.count > 7 && lines[7].hasPrefix("ready")
+    isStopping = lines.count > 7 && lines[7].hasPrefix("stopping")
   }
 
   /// Whether the server of this data runs: here, or in another container, where process ids mean nothing here.

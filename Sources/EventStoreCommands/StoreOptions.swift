@@ -139,6 +139,15 @@ struct StoreOptions: ParsableArguments {
     }
   }
 
+  /// The connection to a server that takes connections now, of a store or of none.
+  func readyConnection() async throws -> ConnectionConfiguration {
+    try await whenReady {
+      let configuration = try await connection()
+      try await Connection.connect(configuration).close()
+      return configuration
+    }
+  }
+
   /// Waits for the private server, which takes no connections while it recovers from a crash.
   ///
   /// - Parameter isStarted: Whether `body` starts it: then it is waited for, too, where it is about to stop.
@@ -146,9 +155,10 @@ struct StoreOptions: ParsableArguments {
     let deadline = ContinuousClock.now + .seconds(60)
     while true {
       do { return try await body() } catch {
-        // libpq tells no SQLSTATE; the private server speaks English.
+        // libpq tells no SQLSTATE; the private server speaks English. (A start that failed may have the words in its log.)
         let problem = CommandFailure(error).description
-        guard isEmbedded, .now < deadline, problem.contains("the database system is "),
+        guard isEmbedded, .now < deadline, !(error is EmbeddedClusterError),
+          problem.contains("the database system is "),
           isStarted || !problem.contains("shutting down")
         else { throw error }
         try await Task.sleep(for: .milliseconds(100))

@@ -48,7 +48,8 @@ final class Reactor: Sendable {
   private static func failure(_ number: Int32) -> PostgreSQLError {
     PostgreSQLError(
       .connectFailed,
-      "the process may have no further file descriptor or thread: \(String(cString: strerror(number))); raise its limits")
+      "the process may have no further file descriptor or thread: \(String(cString: strerror(number))); raise its limits"
+    )
   }
 
   private init(_ epoll: Int32, _ alarm: Alarm) {

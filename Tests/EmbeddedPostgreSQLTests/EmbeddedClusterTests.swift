@@ -60,6 +60,30 @@ struct EmbeddedClusterTests {
     }
   }
 
+  @Test("one that is about to end is waited for by who starts it; one that does not end in time is ended, if so wanted")
+  func slowStop() async throws {
+    try await ClusterFixture.withCluster { cluster in
+      func hold(_ connection: String, seconds: Int) async throws -> Task<Bool, Never> {
+        let holding = Task { (try? await ClusterFixture.query(connection, "select pg_sleep(\(seconds))")) != nil }
+        let count = "select count(*) from pg_stat_activity where query like 'select pg_sleep%'"
+        while try await ClusterFixture.query(connection, count) != "1" {}
+        return holding
+      }
+      let first = try await cluster.start()
+      let short = try await hold(first, seconds: 1)
+      await #expect(throws: EmbeddedClusterError.self) {
+        try await cluster.stop(mode: .smart, timeout: .milliseconds(50))
+      }
+      let second = try await cluster.start()
+      #expect(await short.value)
+
+      let long = try await hold(second, seconds: 600)
+      try await cluster.stop(mode: .smart, timeout: .milliseconds(50)) {}
+      #expect(await cluster.status() == .stopped)
+      #expect(await !long.value)
+    }
+  }
+
   @Test("comes back after kill -9, with what was committed")
   func killed() async throws {
     try await ClusterFixture.withCluster(settings: ["fsync": "on"]) { cluster in

@@ -91,7 +91,14 @@ struct AppendQueue {
   /// Takes a request out again; `false` when it is under way already. Others may have waited for it: something may be able
   /// to go now.
   mutating func withdraw(_ request: AppendRequest) -> Bool {
-    if parked.contains(where: { $0 === request }) { unpark() }
+    if let index = parked.firstIndex(where: { $0 === request }) {
+      if request.parts.count == 1 {
+        // Whatever waits for its stream waits for what it waited for.
+        parked.remove(at: index)
+        return true
+      }
+      unpark()
+    }
     guard let index = waiting.firstIndex(where: { $0 === request }) else { return false }
     waiting.remove(at: index)
     eventsWaiting -= request.eventCount

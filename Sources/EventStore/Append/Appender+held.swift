@@ -26,7 +26,11 @@ extension Appender {
 
   /// What had a connection reserved has none any more.
   func giveUpRoom() {
-    if let unit = held.withLock({ $0.next() }) { runAside(unit, on: Lane()) }
+    let unit = held.withLock { held in
+      held.endReservation()
+      return held.next()
+    }
+    if let unit { runAside(unit, on: Lane()) }
   }
 
   private func enterLine<R: Sendable>(_ requests: [AppendRequest], _ body: (inout HeldAppends) -> R) -> R {
@@ -55,6 +59,7 @@ extension Appender {
         lane.begin()
         let outcomes = await outcomes(of: unit, on: lane, call)
         lane.end()
+        if call != nil { held.withLock { $0.endReservation() } }
         call = nil
         let requests = unit.requests
         unit.requests = zip(requests, outcomes).filter { $1 == nil }.map(\.0)

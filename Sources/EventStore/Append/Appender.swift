@@ -335,10 +335,12 @@ final class Appender: Sendable {
   private func callAtOnce(_ departure: Departure) -> AppendCall? {
     let requests = departure.batch.requests
     // Who is held up by himself goes aside as he is. (For a short call, setting the limit would be a part that counts.)
-    let isUnlimited =
-      requests.count == 1 && requests[0].since.duration(to: departure.time) < Self.longestQueue
-      && held.withLock { $0.reserve() }
-    var call = callAtOnce(requests, mayBePlaced: true, isUnlimited ? .none : limits, on: lanes[departure.batch.lane])
+    let isLate = requests.count == 1 && requests[0].since.duration(to: departure.time) >= Self.longestQueue
+    let isUnlimited = requests.count == 1 && !isLate && held.withLock { $0.reserve() }
+    var limits = isUnlimited ? .none : limits
+    // Of those that come one after the other because their stream was held, the last has waited for the longest already.
+    if isLate, limits.lockTimeout != nil { limits.lockTimeout = Self.lockTimeoutOfPart }
+    var call = callAtOnce(requests, mayBePlaced: true, limits, on: lanes[departure.batch.lane])
     if call == nil, isUnlimited { giveUpRoom() }
     call?.isUnlimited = isUnlimited
     return call

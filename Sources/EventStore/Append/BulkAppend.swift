@@ -345,7 +345,7 @@ public final class BulkAppend {
       }
       guard page.count == Self.idsAtOnce else { break }
     }
-    for stream in known.keys { known[stream]?.sort() }
+    for index in known.values.indices { known.values[index].sort() }
     return known
   }
 }

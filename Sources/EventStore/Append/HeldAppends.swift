@@ -16,6 +16,8 @@ struct HeldAppends {
   private let most: Int
   private var line: Deque<Unit> = []
   private var connections = 0
+  /// Of these, those on which one waits without a limit.
+  private var reserved = 0
 
   /// - Parameter most: Connections at once.
   init(most: Int) { self.most = most }
@@ -24,7 +26,9 @@ struct HeldAppends {
   var isImpossible: Bool { most == 0 }
 
   /// How long each may wait for its lock now.
-  var turn: Duration { isImpossible ? Self.round : max(Self.shortestTurn, Self.round / (1 + line.count / most)) }
+  var turn: Duration {
+    isImpossible ? Self.round : max(Self.shortestTurn, Self.round / (1 + line.count / (most - reserved)))
+  }
 
   mutating func add(_ held: [AppendRequest]) {
     var unitOf: [Int: Int] = [:]
@@ -42,14 +46,18 @@ struct HeldAppends {
   }
 
   /// Keeps room for a connection on which one append waits without a limit, however long that is; so the line has one more.
-  /// ``next(after:)`` ends that.
+  /// ``endReservation()`` ends that.
   ///
   /// - Returns: `false`: there is none.
   mutating func reserve() -> Bool {
     guard connections < most - 1 else { return false }
     connections += 1
+    reserved += 1
     return true
   }
+
+  /// The connection is one of those that take turns now: ``next(after:)`` says what goes on it.
+  mutating func endReservation() { reserved -= 1 }
 
   /// What goes now, on a further connection; `nil`: nothing waits, or there is none left.
   mutating func start() -> Unit? {

@@ -32,7 +32,11 @@ struct KnownEvents {
     var range = 0..<entries.count
     while !range.isEmpty {
       let middle = range.lowerBound + range.count / 2
-      if entries[middle].id < wanted { range = middle + 1..<range.upperBound } else { range = range.lowerBound..<middle }
+      if entries[middle].id < wanted {
+        range = middle + 1..<range.upperBound
+      } else {
+        range = range.lowerBound..<middle
+      }
     }
     guard range.lowerBound < entries.count, entries[range.lowerBound].id == wanted else { return nil }
     return entries[range.lowerBound].position

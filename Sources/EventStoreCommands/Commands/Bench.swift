@@ -54,7 +54,7 @@ struct Bench: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let connection = try await store.connection()
+    let connection = try await store.readyConnection()
     let scratch = try await ScratchStore.make(named: "esctl_bench", connection)
     do {
       try await PostgreSQLEventLog.withLog(scratch.configuration) { try await measure($0) }

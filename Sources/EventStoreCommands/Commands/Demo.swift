@@ -26,7 +26,7 @@ struct Demo: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let connection = try await store.connection()
+    let connection = try await store.readyConnection()
     let keyring = try await store.masterKeysForWriting(connection, isBeside: true)
     let scratch = try await ScratchStore.make(named: "esctl_demo", connection, keyring: keyring)
     let run = DemoRun(events: events, store: store)

@@ -187,7 +187,9 @@ struct Export: AsyncParsableCommand {
             + (output == "-" ? "" : "; \(output) was not written"))
       }
       if let file { try file.complete() }
-      if !StandardOutput.isLost, output != "-" || !store.json { store.notice("exported \(Quantity.count(count, "event"))") }
+      if !StandardOutput.isLost, output != "-" || !store.json {
+        store.notice("exported \(Quantity.count(count, "event"))")
+      }
     }
   }
 }

@@ -126,7 +126,8 @@ struct ReplayRange {
     output.line(
       store.json
         ? .object([("events", .integer(done.events)), ("position", .integer(Int(done.position.description) ?? 0))])
-        : .null, or: "replayed \(Quantity.count(done.events, "event")), up to position \(done.position)", json: store.json)
+        : .null, or: "replayed \(Quantity.count(done.events, "event")), up to position \(done.position)",
+      json: store.json)
     output.flush()
   }
 }
@@ -210,7 +211,8 @@ private struct CommandSink: ReplaySink {
       let first = events.first.map { "\($0.position)" } ?? ""
       throw CommandFailure(
         .failed, "execFailed",
-        "the command failed (\(result.terminationStatus.words)) on \(Quantity.count(events.count, "event")) from position \(first)")
+        "the command failed (\(result.terminationStatus.words)) on \(Quantity.count(events.count, "event")) from position \(first)"
+      )
     }
   }
 }

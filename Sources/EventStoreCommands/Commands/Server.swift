@@ -50,12 +50,11 @@ struct Down: AsyncParsableCommand {
         _ = try? await store.whenReady(isStarted: false) {
           try await Connection.connect(ConnectionConfiguration(connection)).close()
         }
+        try Task.checkCancellation()
       }
-      do { try await cluster.stop() } catch let error as EmbeddedClusterError {
-        guard case .stopTimedOut = error else { throw error }
+      try await cluster.stop {
         store.notice(
           "the private PostgreSQL had not ended after a minute: ending it at once. It recovers at the next start")
-        try await cluster.stop(mode: .immediate)
       }
     }
     let output = StandardOutput()
@@ -138,7 +137,9 @@ struct Migrate: AsyncParsableCommand {
   @OptionGroup var store: StoreOptions
 
   func run() async throws {
-    let applied = try await Migrator(try await store.connection(), schema: store.schemaName).migrate()
+    let applied = try await store.whenReady {
+      try await Migrator(try await store.connection(), schema: store.schemaName).migrate()
+    }
     let output = StandardOutput()
     if store.json {
       return output.line(

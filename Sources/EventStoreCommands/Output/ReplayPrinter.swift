@@ -23,7 +23,8 @@ final class ReplayPrinter {
     }
     output.line("\(stream) at version \(state.version), \(Timestamp.text(state.time)): \(name)")
     if state.snapshotVersion > 0 {
-      line("from the snapshot of version \(state.snapshotVersion) and \(Quantity.count(state.eventsRead, "event"))", .dim)
+      line(
+        "from the snapshot of version \(state.snapshotVersion) and \(Quantity.count(state.eventsRead, "event"))", .dim)
     }
     var table = Table([.init("FIELD"), .init("VALUE")] + (state.origins.isEmpty ? [] : [.init("VERSION", .right)]))
     for (field, value) in Self.members(of: state.json) {

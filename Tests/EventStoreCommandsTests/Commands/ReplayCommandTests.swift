@@ -70,7 +70,9 @@ extension CommandLineTests {
         #expect(try await esctl("history", "account-1").standardOutput.contains("cents 100 → 250"))
         let running = try esctl.start(["history", "account-1", "--follow", "--json"], input: nil)
         _ = try await esctl("append", "account-2", "--type", "deposited", "--data", "{\"cents\":1}")
-        _ = try await esctl("append", "account-1", "--type", "deposited", "--data", "{\"cents\":8}", "--metadata", "{\"actor\":\"Ada Lovelace\"}")
+        _ = try await esctl(
+          "append", "account-1", "--type", "deposited", "--data", "{\"cents\":8}", "--metadata",
+          "{\"actor\":\"Ada Lovelace\"}")
         while try running.printed.split(separator: "\n").count < 4 { try await Task.sleep(for: .milliseconds(10)) }
         running.signal(SIGINT)
         let output = try await running.output()

@@ -287,7 +287,9 @@ struct GroupsShow: AsyncParsableCommand {
       output.line(output.terminal.styled(status.group.name, .bold))
       output.line("state      \(status.state.rawValue)")
       if let failure = status.failure { output.line("stopped    \(failure)") }
-      output.line("position   \(status.position) of \(line.lag.end), \(line.behind) event\(line.lag.events == 1 ? "" : "s") behind")
+      output.line(
+        "position   \(status.position) of \(line.lag.end), \(line.behind) event\(line.lag.events == 1 ? "" : "s") behind"
+      )
       output.line(
         "keys       \(status.keysBehind) behind, of them \(status.keysHeld) held; \(status.parked) dead letters")
       output.line("members    \(status.members)")

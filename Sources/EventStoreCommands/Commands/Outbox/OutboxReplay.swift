@@ -41,7 +41,8 @@ struct OutboxReplay: AsyncParsableCommand {
         .object([
           ("name", .string(group.name)), ("done", .string(dryRun ? "dryRun" : "replay")), ("events", .integer(count)),
         ]),
-        or: "\(group.name): \(Quantity.count(count, "event")) \(dryRun ? "would come" : count == 1 ? "comes" : "come") once more",
+        or:
+          "\(group.name): \(Quantity.count(count, "event")) \(dryRun ? "would come" : count == 1 ? "comes" : "come") once more",
         json: store.json)
       output.flush()
     }

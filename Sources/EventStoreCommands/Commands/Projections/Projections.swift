@@ -163,7 +163,9 @@ struct ProjectionsShow: AsyncParsableCommand {
         output.line(output.terminal.styled("\(build.name) version \(build.version), \(build.role.rawValue)", .bold))
         output.printable("state     \(build.state.rawValue)\(build.process.map { " in \($0)" } ?? "")")
         if let failure = build.failure { output.printable("stopped   \(failure)") }
-        output.line("position  \(build.position) of \(line.lag.end), \(line.behind) event\(line.lag.events == 1 ? "" : "s") behind, lag \(line.seconds)")
+        output.line(
+          "position  \(build.position) of \(line.lag.end), \(line.behind) event\(line.lag.events == 1 ? "" : "s") behind, lag \(line.seconds)"
+        )
         output.line("applied   \(Quantity.count(build.applied, "event"))")
         output.printable("made of   \(build.origin)\(build.kind == .sql ? " (print it with --source)" : "")")
         if let tables { output.line("tables    \(tables)") }
