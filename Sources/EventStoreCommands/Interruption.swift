@@ -4,6 +4,8 @@ internal import Glibc
 
 /// SIGINT, SIGTERM and SIGHUP cancel the command, so that it ends in order: what is under way is finished or rolled back.
 enum Interruption {
+  private static let passedOn = DispatchTimeInterval.milliseconds(500)
+
   static func cancelling(_ command: any AsyncParsableCommand) async throws {
     let handover = Handover(command)
     let environment = CommandEnvironment.current
@@ -17,8 +19,8 @@ enum Interruption {
       let source = DispatchSource.makeSignalSource(signal: number)
       source.setEventHandler {
         task.cancel()
-        // The second time it means what it always means.
-        signal(number, SIG_DFL)
+        // The second time it means what it always means; but timeout(1), and others, pass on one signal twice.
+        DispatchQueue.global().asyncAfter(deadline: .now() + passedOn) { signal(number, SIG_DFL) }
       }
       source.resume()
       return source

@@ -92,8 +92,18 @@ struct EsctlRunner {
     }
     process.standardOutput = try FileHandle(forWritingTo: files[1])
     process.standardError = try FileHandle(forWritingTo: files[2])
-    try process.run()
+    try Self.launch(process)
     return Running(process: process, files: Array(files[1...]))
+  }
+
+  /// With no signal blocked, as a shell starts it: threads of tasks block some, and children inherit that.
+  private static func launch(_ process: Process) throws {
+    var none = sigset_t()
+    var before = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    try process.run()
   }
 
   /// Runs a line of shell in which `esctl` is the one that was built.
@@ -107,7 +117,7 @@ struct EsctlRunner {
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = try FileHandle(forWritingTo: files[0])
     process.standardError = try FileHandle(forWritingTo: files[1])
-    try process.run()
+    try Self.launch(process)
     return try await Running(process: process, files: files).output()
   }
 
@@ -116,7 +126,7 @@ struct EsctlRunner {
     let process = try process(arguments)
     process.standardOutput = FileHandle.nullDevice
     process.standardError = FileHandle.nullDevice
-    try process.run()
+    try Self.launch(process)
     try await Task.sleep(for: duration)
     kill(process.processIdentifier, signal)
     while process.isRunning { try await Task.sleep(for: .milliseconds(2)) }

@@ -32,13 +32,16 @@ extension CommandLineTests {
       }
     }
 
-    @Test("a follower ends while it has much to catch up with", arguments: [SIGINT, SIGTERM])
-    func follow(signal: Int32) async throws {
+    @Test(
+      "a follower ends while it has much to catch up with, also where a signal is passed on twice, as timeout(1) does",
+      arguments: [SIGINT, SIGTERM], [1, 2])
+    func follow(signal: Int32, times: Int) async throws {
       try await withRows { esctl in
         let file = esctl.folder.appendingPathComponent("log.txt").path
         // The signal is the shell's child's.
+        let kills = Array(repeating: "kill -\(signal) $p", count: times).joined(separator: "; /bin/true; ")
         let output = try await esctl.shell(
-          "esctl log --follow > \(file) & p=$!; while [ ! -s \(file) ]; do sleep 0.01; done; kill -\(signal) $p; wait $p"
+          "esctl log --follow > \(file) & p=$!; while [ ! -s \(file) ]; do sleep 0.01; done; \(kills); wait $p"
         )
         #expect(output.status == 0, "\(output)")
         let lines = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").count
