@@ -7,8 +7,11 @@ import Testing
 
 @Suite("Streams that many writers share")
 struct SharedStreamsTests {
-  private static let appends =
-    ProcessInfo.processInfo.environment["EVENTSTORE_TEST_APPENDS"].flatMap { Int($0) } ?? 8_000
+  private static let writers = 16
+  private static let appendsOfEach =
+    ((ProcessInfo.processInfo.environment["EVENTSTORE_TEST_APPENDS"].flatMap { Int($0) } ?? 8_000) + 2 * writers - 1)
+    / (2 * writers)
+  private static let appends = appendsOfEach * 2 * writers
   private static let streams = (0..<20).map { StreamName(trusted: "account-\($0)") }
 
   @Test(
@@ -29,7 +32,7 @@ struct SharedStreamsTests {
         try await withThrowingTaskGroup { group in
           for _ in 0..<2 {
             group.addTask {
-              try await server.database.withLog { log in try await Self.write(log, writers: 16) }
+              try await server.database.withLog { log in try await Self.write(log) }
             }
           }
           try await group.waitForAll()
@@ -43,13 +46,13 @@ struct SharedStreamsTests {
     }
   }
 
-  private static func write(_ log: PostgreSQLEventLog, writers: Int) async throws {
+  private static func write(_ log: PostgreSQLEventLog) async throws {
     try await withThrowingTaskGroup { group in
       for writer in 0..<writers {
         group.addTask {
           var numbers = SeededNumbers(seed: UInt64(writer) + 1)
           var versions: [StreamName: Int] = [:]
-          for _ in 0..<appends / 2 / writers {
+          for _ in 0..<appendsOfEach {
             let stream = streams[Int.random(in: 0..<streams.count, using: &numbers)]
             let event = EventData.sample()
             while true {
