@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Appends that make streams", .database, .timeLimit(.minutes(15)))
 struct NewStreamTests {
-  private static func isBelieved(_ log: PostgreSQLEventLog, _ expected: ExpectedVersion = .noStream) throws -> Bool {
+  static func isBelieved(_ log: PostgreSQLEventLog, _ expected: ExpectedVersion = .noStream) throws -> Bool {
     try log.sealer.sealed(
       [StreamAppend([.sample()], to: "order-unheard-of", expecting: expected)], false, afterLookUp: true)?
       .first?.mayBePlaced == true
@@ -210,19 +210,6 @@ struct NewStreamTests {
     #expect(wrong == [])
   }
 
-  @Test("the first stream of a category makes the category")
-  func category() async throws {
-    try await TestDatabase.required.withLog { log in
-      for name in ["order-1", "order-2", "invoice-1", "plain"] {
-        let appended = try await log.append([.sample()], to: StreamName(name), expecting: .noStream)
-        #expect(appended.version == 1)
-        #expect(try Self.isBelieved(log))
-      }
-      let invoices = try await log.readAll(after: .start, where: LogFilter(categories: ["invoice"])).collect()
-      #expect(invoices.map(\.stream) == ["invoice-1"])
-    }
-  }
-
   @Test("one that was there already: its own append meets the conflict, the others of its batch go in")
   func taken() async throws {
     let database = try TestDatabase.required
@@ -309,118 +296,6 @@ struct NewStreamTests {
         #expect(other.version == 1)
       }
       #expect(await Self.conflict(log, "order-1")?.actual == 3)
-    }
-  }
-
-  /// What callers were told.
-  private struct Told: Sendable {
-    var made: [StreamName] = []
-    var events: [StreamName: [(version: Int, id: UUID)]] = [:]
-
-    mutating func add(_ other: Told) {
-      made += other.made
-      events.merge(other.events) { $0 + $1 }
-    }
-  }
-
-  @Test("four processes' worth of logs make the same streams: each is made once, none has a gap, nobody deadlocks")
-  func race() async throws {
-    let database = try TestDatabase.required
-    let names = try (0..<60).map { try StreamName(category: "order", id: "\($0 * 7919 % 997)") }
-    let told = try await withThrowingTaskGroup(of: Told.self) { group in
-      for _ in 0..<4 {
-        group.addTask {
-          try await database.withLog { log in
-            try await withThrowingTaskGroup(of: Told.self) { group in
-              for caller in 0..<8 {
-                group.addTask {
-                  var told = Told()
-                  for number in 0..<names.count {
-                    let stream = names[(number + caller * 5) % names.count]
-                    let events = EventData.samples(number % 3 == 0 ? 2 : 1)
-                    let expected: ExpectedVersion = (number + caller) % 2 == 0 ? .noStream : .any
-                    do {
-                      let appended = try await log.append(events, to: stream, expecting: expected)
-                      if expected == .noStream { told.made.append(stream) }
-                      for (index, event) in events.enumerated() {
-                        told.events[stream, default: []].append((appended.firstVersion + index, event.id))
-                      }
-                    } catch AppendError.conflict(let conflict) {
-                      #expect(expected == .noStream && conflict.actual > 0)
-                    }
-                  }
-                  return told
-                }
-              }
-              return try await group.reduce(into: Told()) { $0.add($1) }
-            }
-          }
-        }
-      }
-      return try await group.reduce(into: Told()) { $0.add($1) }
-    }
-    #expect(Set(told.made).count == told.made.count)
-    try await database.withLog { log in
-      for stream in names {
-        let own = (told.events[stream] ?? []).sorted { $0.version < $1.version }
-        let recorded = try await log.read(stream).collect()
-        #expect(recorded.map(\.version) == Array(1...own.count))
-        #expect(recorded.map(\.id) == own.map(\.id))
-        #expect(zip(recorded, recorded.dropFirst()).allSatisfy { $0.position < $1.position })
-        for event in recorded { _ = try event.payload.get() }
-      }
-    }
-    let deadlocks = try await database.column(
-      "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", as: Int.self)
-    #expect(deadlocks == [0])
-  }
-
-  @Test("numbers of categories that were drawn and rolled back are given again, each once")
-  func categoriesThatWereRolledBack() async throws {
-    let database = try TestDatabase.required
-    try await database.withLog { log in
-      try await log.append([.sample()], to: "a-1", expecting: .noStream)
-      try await database.sql(
-        "SELECT setval(pg_get_serial_sequence('eventstore.categories', 'category_id'), 32767)")
-      try await withThrowingTaskGroup { group in
-        for task in 0..<6 {
-          group.addTask {
-            try await database.withLog { log in
-              for number in 0..<5 {
-                // Some of them are wanted by several.
-                let category = "new\((task / 2) * 5 + number)"
-                try await log.append(
-                  [.sample()], to: StreamName(category: category, id: "\(task)"), expecting: .noStream)
-              }
-            }
-          }
-        }
-        try await group.waitForAll()
-      }
-      #expect(try await log.readAll().collect().count == 31)
-      #expect(try await log.readAll(after: .start, where: .category("new7")).collect().count == 2)
-    }
-    #expect(
-      try await database.column("SELECT category_id::int FROM eventstore.categories ORDER BY 1", as: Int.self)
-        == Array(1...16))
-  }
-
-  @Test("a store that has all its categories says so, and goes on with those it has")
-  func categoriesAreUsedUp() async throws {
-    let database = try TestDatabase.required
-    try await database.withLog { log in
-      try await log.append([.sample()], to: "a-1", expecting: .noStream)
-      try await database.sql(
-        """
-        INSERT INTO eventstore.categories (category_id, name) OVERRIDING SYSTEM VALUE
-        SELECT number, 'c' || number FROM generate_series(2, 32767) AS number;
-        SELECT setval(pg_get_serial_sequence('eventstore.categories', 'category_id'), 32767)
-        """)
-      let error = await appendError { () throws(AppendError) in
-        try await log.append([.sample()], to: "b-1", expecting: .any)
-      }
-      #expect(error?.description.contains("categories") == true)
-      try await log.append([.sample()], to: "a-2", expecting: .noStream)
     }
   }
 }
